@@ -1,0 +1,158 @@
+"""The event types: what each one's data must hold and how it is delivered.
+
+Models check input only. What was accepted is stored and leaves as it came (``model_dump`` is never used),
+so a newer client's extra fields survive an older server. Source: protocol.md 1, domain.md.
+"""
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from sync_core.filters import ENTITY_ID_PATTERN, EVENT_TYPE_PATTERN
+
+__all__ = [
+    "CONTROL_EVENTS",
+    "MAX_EVENT_BYTES",
+    "REGISTRY",
+    "Delivery",
+    "EventInput",
+    "EventRegistry",
+    "EventType",
+]
+
+MAX_EVENT_BYTES = 256 * 1024
+"""Most bytes of one event's envelope as UTF-8 JSON."""
+
+CONTROL_EVENTS = frozenset({"connected", "caught_up", "heartbeat", "reset", "removed", "goodbye"})
+"""Raised by the feed itself; never logged, never publishable."""
+
+EntityID = Annotated[str, StringConstraints(pattern=ENTITY_ID_PATTERN)]
+TypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
+
+
+class Delivery(enum.Enum):
+    """What a reader may count on. ``latest`` and ``ephemeral`` are opted into by a type, never by a reader."""
+
+    EVERY = "every"
+    LATEST = "latest"
+    """Per entity; an older one is left out only if a newer one of the entity leaves in the same flush."""
+    EPHEMERAL = "ephemeral"
+    """Not logged, no id, not in replay or poll: for what is worthless a second later."""
+
+
+class Data(BaseModel):
+    """Base of all data models: known fields are checked, others let through."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class OrderReference(Data):
+    orderID: EntityID | None = None
+
+
+class StageChangeData(Data):
+    previousStage: str | None = None
+    newStage: str = Field(min_length=1)
+    order: OrderReference | None = None
+
+
+class StatusUpdateData(Data):
+    status: str = Field(min_length=1)
+
+
+class PaymentUpdateData(Data):
+    status: str = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One entry of the registry.
+
+    *entity* is the envelope key by which ``latest`` tells entities apart. *document* is the kind of whole
+    document the type carries; such events are made by commands only, never published.
+    """
+
+    name: str
+    data: type[BaseModel] = Data
+    delivery: Delivery = Delivery.EVERY
+    entity: str | None = None
+    document: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.delivery is Delivery.LATEST) != (self.entity is not None):
+            raise ValueError(f"{self.name}: an entity goes with delivery 'latest', and only with it")
+
+
+class EventRegistry:
+    """The known event types by name, immutable; ``extended`` gives a larger one."""
+
+    def __init__(self, types: Iterable[EventType]) -> None:
+        self._types = {event_type.name: event_type for event_type in types}
+        self.latest = {t.name: f"{t.entity}=" for t in self._types.values() if t.entity is not None}
+        """Types of delivery ``latest`` with the tag prefix of their entity."""
+
+    def get(self, name: str) -> EventType | None:
+        return self._types.get(name)
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(self._types.values())
+
+    def extended(self, custom: Iterable[EventType]) -> "EventRegistry":
+        """This registry and the *custom* types; ValueError for a name that is taken."""
+        added = list(custom)
+        for event_type in added:
+            if event_type.name in self._types or event_type.name in CONTROL_EVENTS:
+                raise ValueError(f"{event_type.name!r} is a built-in event type")
+        return EventRegistry([*self, *added])
+
+
+REGISTRY = EventRegistry(
+    [
+        EventType("stage_change", StageChangeData),
+        EventType("status_update", StatusUpdateData),
+        EventType("payment_update", PaymentUpdateData),
+        EventType("whatsapp_connected"),
+        EventType("qr_generated"),
+        EventType("order_stage_change", document="order"),
+        EventType("order_created", document="order"),
+        EventType("order_updated", document="order"),
+        EventType("order_deleted", document="order"),
+        EventType("queue_updated", document="queue"),
+        EventType("bay_updated", document="bay"),
+        EventType("job_started", document="bay"),
+        EventType("job_progress", document="bay", delivery=Delivery.LATEST, entity="jobID"),
+        EventType("job_completed", document="bay"),
+        EventType("job_aborted", document="bay"),
+    ]
+)
+
+
+class EventInput(BaseModel):
+    """One event as a publisher sends it. Unknown envelope fields are refused: a typo must not be stored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    eventType: TypeName
+    data: dict[str, Any]
+    orderID: EntityID | None = None
+    queueID: EntityID | None = None
+    bayID: EntityID | None = None
+    jobID: EntityID | None = None
+    deviceID: EntityID | None = None
+    sessionID: EntityID | None = None
+    userID: EntityID | None = None
+    vehicleID: EntityID | None = None
+    fuelOrderID: EntityID | None = None
+    truckID: EntityID | None = None
+    transportOrderID: EntityID | None = None
+    tabID: EntityID | None = None
+    tillID: EntityID | None = None
+    clientID: EntityID | None = None
+    occurredAt: AwareDatetime | None = None
+    timestamp: AwareDatetime | None = None
+    """The client's own time; kept as ``occurredAt``, since the log's time is the server's."""
+    key: EntityID | None = None
+    """Idempotency key, unique per tenant and principal."""

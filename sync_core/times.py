@@ -1,0 +1,23 @@
+"""Wall-clock times on the wire: ISO 8601 in UTC with milliseconds, ``2026-11-20T10:30:00.123Z``.
+
+Inside, a time is an int of milliseconds since the epoch: it sorts, it stores, and it has no zone to lose.
+"""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+__all__ = ["iso_from_ms", "ms_from_datetime"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(maxsize=512)  # all events of one commit share their time
+def iso_from_ms(time_ms: int) -> str:
+    """``iso_from_ms(1763634600123) == "2025-11-20T10:30:00.123Z"``"""
+    moment = _EPOCH + timedelta(milliseconds=time_ms)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+
+
+def ms_from_datetime(moment: datetime) -> int:
+    """Milliseconds since the epoch of an aware *moment*, rounded down."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

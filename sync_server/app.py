@@ -1,0 +1,191 @@
+"""The composition root: which parts there are, and how they hang together.
+
+``open_application`` builds log, appender, feed and routes and gives the ASGI application. Its outermost layer
+does what every response needs (an id, errors as problem documents) and serves the event stream itself, on the
+ASGI server's own ``send``; everything else goes through Starlette.
+"""
+
+import asyncio
+import random
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import time_ns
+
+import structlog
+from prometheus_client import CollectorRegistry
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from sync_core.problems import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, NotFound, Problem
+from sync_server.api.health import Health
+from sync_server.api.publish import Publish
+from sync_server.feed.feed import Feed
+from sync_server.feed.poll import Poll
+from sync_server.feed.stream import STREAM_PATH, EventStream
+from sync_server.log.appender import Appender
+from sync_server.log.base import EventLog, LogError, LogMisconfigured, LogUnavailable
+from sync_server.log.open import open_log
+from sync_server.log.retention import Retention, enforce
+from sync_server.metrics import Metrics
+from sync_server.settings import Settings
+
+__all__ = ["Application", "open_application"]
+
+RETENTION_INTERVAL_S = 60.0
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger("sync_server")
+
+
+class Application:
+    """The ASGI application, and what the process around it needs to end it well."""
+
+    def __init__(self, feed: Feed, publish: Publish, health: Health) -> None:
+        self.feed = feed
+        self.publish = publish
+        self._stream = EventStream(feed)
+        self._routes = Starlette(
+            routes=[
+                Route(STREAM_PATH, publish.__call__, methods=["POST"]),
+                Route("/api/v1/sync/poll", Poll(feed).__call__, methods=["GET"]),
+                Route("/healthz", health.alive),
+                Route("/readyz", health.ready),
+                Route("/metrics", health.metrics),
+            ],
+            exception_handlers={Problem: _on_problem, HTTPException: _on_http_exception},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request_id = _request_id(scope)
+        header = (b"x-request-id", request_id)
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        try:
+            if scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
+                await self._stream(scope, receive, send, headers=[header])
+            else:
+                await self._routes(scope, receive, send_with_id)
+        except Problem as problem:
+            await _problem_response(problem)(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            log.exception("request_failed", path=scope["path"], request_id=request_id.decode())
+            if started:
+                raise
+            await _problem_response(_Bug(f"This is a fault of the server; its log tells more under "
+                                         f"{request_id.decode()}."))(scope, receive, send_with_id)  # fmt: skip
+
+
+class _Bug(Problem):
+    status = 500
+
+
+@asynccontextmanager
+async def open_application(settings: Settings) -> AsyncIterator[Application]:
+    """The application with everything it needs open; closed with the block.
+
+    Raises LogMisconfigured. A log that does not answer yet is no error: it is asked again.
+    """
+    metrics = Metrics(CollectorRegistry())
+    event_log = open_log(settings.log)
+    try:
+        try:
+            await event_log.open()
+        except LogMisconfigured:
+            raise
+        except LogUnavailable as exc:
+            log.warning("log_unavailable", error=str(exc))
+        appender = Appender(
+            event_log,
+            on_commit=lambda tenant, committed: feed.committed(tenant, committed),
+            metrics=metrics,
+            wall_ms=_wall_ms,
+        )
+        registry = settings.events.registry()
+        feed = Feed(
+            event_log,
+            registry=registry,
+            settings=settings.feed.feed_settings(),
+            metrics=metrics,
+            is_writing=appender.is_writing,
+        )
+        async with feed.run():
+            feed.spawn(_retain(event_log, settings))
+            try:
+                yield Application(feed, Publish(registry, appender, feed), Health(feed, metrics))
+            finally:
+                await appender.aclose()
+    finally:
+        await event_log.aclose()
+
+
+async def _retain(event_log: EventLog, settings: Settings) -> None:
+    """Trim every tenant's log once a minute; processes that do it at the same time do no harm."""
+    retention = Retention(
+        max_age_ms=int(settings.retention.max_age.total_seconds() * 1000),
+        max_events=settings.retention.max_events,
+    )
+    while True:
+        await asyncio.sleep(RETENTION_INTERVAL_S * random.uniform(0.5, 1.0))
+        try:
+            for tenant in await event_log.tenants():
+                await enforce(event_log, tenant, retention, now_ms=_wall_ms())
+        except LogError as exc:
+            log.info("retention_postponed", error=str(exc))
+        except Exception:
+            log.exception("retention_failed")
+
+
+def _wall_ms() -> int:
+    return time_ns() // 1_000_000
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The caller's X-Request-ID if it is one, else a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+
+
+async def _on_problem(_http: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    return _problem_response(problem)
+
+
+async def _on_http_exception(http: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such route, wrong method, a body that cannot be read."""
+    assert isinstance(error, HTTPException)
+    problem: Problem
+    match error.status_code:
+        case 404:
+            problem = NotFound(f"There is nothing at {http.url.path[:200]}.")
+        case 405:
+            problem = MethodNotAllowed(f"{http.method[:20]} is not possible at {http.url.path[:200]}.")
+        case _:
+            problem = InvalidRequest(str(error.detail))
+    response = _problem_response(problem)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _problem_response(problem: Problem) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if problem.retry_after_s is not None:
+        headers["Retry-After"] = str(problem.retry_after_s)
+    return Response(to_json(problem.document()), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)

@@ -1,0 +1,227 @@
+"""All tenants' hubs of one process, and what they share: the doorbell, the safety poll, the clock, the end.
+
+Everything runs in one task group, which ``run`` holds open. Nothing here grows with readers: one change
+stream, one query a second over the heads of the tenants that have a hub.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from sync_core.events import EventRegistry
+from sync_core.problems import Unavailable
+from sync_server.feed.control import Goodbye
+from sync_server.feed.hub import FeedSettings, Hub
+from sync_server.log.base import Bell, EventLog, LogError
+from sync_server.log.group import Committed, StoredEvent
+from sync_server.metrics import Metrics
+
+__all__ = ["Feed"]
+
+SAFETY_POLL_S = 1.0
+PIN_PATIENCE_S = 2.0
+LOG_LOST_HEARTBEATS = 3
+LOG_LOST_SPREAD_S = 60.0
+DRAIN_STEP_S = 0.05
+RETRY_AFTER_S = 2
+
+log = structlog.get_logger("sync_server.feed")
+
+
+class Feed:
+    """The feed of this process. Use inside ``async with feed.run():``."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        *,
+        registry: EventRegistry,
+        settings: FeedSettings,
+        metrics: Metrics,
+        is_writing: Callable[[str], bool],
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.draining = False
+        self._log = event_log
+        self._registry = registry
+        self._is_writing = is_writing
+        self._hubs: dict[str, Hub] = {}
+        self._opening: dict[str, asyncio.Task[Hub]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._read_s = float("-inf")
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Hold the feed's tasks; they end with the block."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for work in (self._listen, self._poll, self._keep_time):
+                self.spawn(_forever(work))
+            try:
+                yield
+            finally:
+                self._group = None
+                for task in list(self._tasks):
+                    task.cancel()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run *work* in the feed's task group."""
+        if self._group is None:
+            work.close()
+            raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def hub(self, tenant: str) -> Hub:
+        """The tenant's hub, opened at first use. Raises Unavailable if the log does not answer in 2 s."""
+        hub = self._hubs.get(tenant)
+        if hub is not None:
+            return hub
+        opening = self._opening.get(tenant)
+        if opening is None:
+            opening = asyncio.get_running_loop().create_task(self._open(tenant), name="feed-open")
+            self._opening[tenant] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(tenant, None))
+            # Whether anybody still waits for it or not, its error has been seen.
+            opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            async with asyncio.timeout(PIN_PATIENCE_S):
+                return await asyncio.shield(opening)
+        except TimeoutError:
+            raise Unavailable("The event log does not answer.", retry_after_s=RETRY_AFTER_S) from None
+        except LogError as exc:
+            raise Unavailable(str(exc), retry_after_s=RETRY_AFTER_S) from exc
+
+    async def _open(self, tenant: str) -> Hub:
+        bounds = await self._log.ensure(tenant)
+        hub = Hub(
+            tenant,
+            bounds,
+            event_log=self._log,
+            registry=self._registry,
+            settings=self.settings,
+            metrics=self.metrics,
+            spawn=self.spawn,
+            is_writing=self._is_writing,
+        )
+        self._hubs[tenant] = hub
+        # Between reading the bounds and now an own commit may have passed by.
+        hub.ring()
+        return hub
+
+    def committed(self, tenant: str, committed: Committed) -> None:
+        """A group of this process's appender; see Hub.offer."""
+        self._read_s = asyncio.get_running_loop().time()
+        hub = self._hubs.get(tenant)
+        if hub is not None:
+            hub.offer(committed)
+
+    async def signal(self, tenant: str, events: list[StoredEvent]) -> None:
+        """Ephemeral events of this process: to its own readers now, and to the other processes."""
+        hub = self._hubs.get(tenant)
+        if hub is not None:
+            hub.signal(events)
+        try:
+            await self._log.signal(tenant, events)
+        except LogError as exc:
+            raise Unavailable(str(exc), retry_after_s=RETRY_AFTER_S) from exc
+
+    @property
+    def reader_count(self) -> int:
+        """Open streams of this process."""
+        return sum(len(hub.readers) for hub in self._hubs.values())
+
+    @property
+    def tail_age_s(self) -> float:
+        """How long ago the log was last seen to answer."""
+        return asyncio.get_running_loop().time() - self._read_s
+
+    @property
+    def log_lost(self) -> bool:
+        """Whether the log has been silent for so long that readers are better off elsewhere."""
+        return self.tail_age_s > LOG_LOST_HEARTBEATS * self.settings.heartbeat_s
+
+    # -- tasks --------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """The doorbell: what other processes did."""
+        async for wakeup in self._log.wakeups():
+            hubs = self._hubs
+            if isinstance(wakeup, Bell):
+                ringing = hubs.values() if wakeup.tenant is None else [hubs.get(wakeup.tenant)]
+                for hub in list(ringing):
+                    if hub is not None and (wakeup.head is None or wakeup.head > hub.tail):
+                        hub.ring()
+            elif wakeup.tenant in hubs:
+                hubs[wakeup.tenant].signal(wakeup.events)
+
+    async def _poll(self) -> None:
+        """Beside the doorbell, since a bell may fail; also what tells that the log is alive."""
+        loop = asyncio.get_running_loop()
+        failing = False
+        while True:
+            tails = {tenant: hub.tail for tenant, hub in self._hubs.items()}
+            try:
+                bounds = await self._log.bounds(tails)
+            except LogError as exc:
+                if not failing:
+                    log.warning("log_unavailable", error=str(exc))
+                failing = True
+            else:
+                if failing:
+                    log.warning("log_available_again")
+                failing = False
+                self._read_s = loop.time()
+                for tenant, found in bounds.items():
+                    self._hubs[tenant].observe(found, tail_before=tails[tenant])
+            self.metrics.tail_age.set(self.tail_age_s)
+            await asyncio.sleep(SAFETY_POLL_S * random.uniform(0.8, 1.0))
+
+    async def _keep_time(self) -> None:
+        """Heartbeats, ages, and a spread goodbye where the log is gone for good."""
+        step_s = min(1.0, self.settings.heartbeat_s / 15)
+        lost_steps = 0
+        while True:
+            await asyncio.sleep(step_s)
+            for hub in list(self._hubs.values()):
+                hub.sweep()
+            lost_steps = lost_steps + 1 if self.log_lost else 0
+            if lost_steps:
+                steps_left = max(LOG_LOST_SPREAD_S / step_s - lost_steps, 1)
+                self._close_some(1 / steps_left, Goodbye.LOG_UNAVAILABLE, retry_ms=(10_000, 30_000))
+            self.metrics.channels.set(sum(len(hub.channels) for hub in self._hubs.values()))
+
+    def _close_some(self, share: float, reason: Goodbye, *, retry_ms: tuple[int, int]) -> None:
+        for hub in list(self._hubs.values()):
+            hub.close_some(share, reason, retry_ms=retry_ms)
+
+    async def drain(self, window_s: float) -> None:
+        """Take no new readers, and tell all there are goodbye, spread over *window_s*."""
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + window_s
+        for hub in self._hubs.values():
+            hub.wake_polls()
+        while self.reader_count:
+            left_s = max(end_s - loop.time(), 0.0)
+            share = 1.0 if left_s < DRAIN_STEP_S else DRAIN_STEP_S / left_s
+            self._close_some(share, Goodbye.SHUTDOWN, retry_ms=(100, 1000))
+            await asyncio.sleep(DRAIN_STEP_S)
+
+
+async def _forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run *work* again if it fails: one unforeseen error must not end the feed of all readers."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("feed_task_failed", task=work.__name__)
+        await asyncio.sleep(1)

@@ -1,0 +1,98 @@
+"""Older events, read from the log in pages that all readers at nearby cursors share.
+
+Pages begin at multiples of PAGE_EVENTS, so that 5,000 readers that come back with cursors within the last
+10,000 events cost 20 reads and not 5,000. A page that is being read is waited for, not read again.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from sync_core.problems import SyncError
+from sync_server.feed.window import EVENT_OVERHEAD_BYTES, FeedEvent, encode, piece
+from sync_server.log.base import EventLog
+from sync_server.metrics import Metrics
+
+__all__ = ["Hole", "LogPages"]
+
+PAGE_EVENTS = 512
+
+
+class Hole(SyncError):
+    """The log did not give the event that should come next: trimmed meanwhile, or missing."""
+
+
+class LogPages:
+    """Pages of one epoch of one tenant's log; the last used ones are kept, up to *max_bytes*."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        tenant: str,
+        epoch: str,
+        *,
+        max_bytes: int,
+        metrics: Metrics,
+        on_read: Callable[[], None],
+    ) -> None:
+        self._log = event_log
+        self._tenant = tenant
+        self._epoch = epoch
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._on_read = on_read
+        self._size_bytes = 0
+        self._kept: OrderedDict[int, list[FeedEvent]] = OrderedDict()
+        self._reading: dict[int, asyncio.Task[list[FeedEvent]]] = {}
+
+    async def after(self, seq: int, *, floor: int) -> list[FeedEvent]:
+        """Events from *seq* + 1 on, to the end of the page that holds it; *seq* is at least *floor*.
+
+        Raises Hole if the next event is not there, LogError.
+        """
+        start = max(seq - seq % PAGE_EVENTS, floor)
+        page = await self._page(start)
+        if page[-1].seq > seq:
+            return page[seq - start :]
+        # The page was cut short, by its bytes or by what was then the head: go on behind its end.
+        return await self._page(seq)
+
+    async def _page(self, start: int) -> list[FeedEvent]:
+        """The page after *start*, kept or read."""
+        page = self._kept.get(start)
+        if page is not None:
+            self._kept.move_to_end(start)
+            self._metrics.replays.labels("pages").inc()
+            return page
+        reading = self._reading.get(start)
+        if reading is None:
+            reading = asyncio.get_running_loop().create_task(self._read(start), name="feed-page")
+            self._reading[start] = reading
+        # A reader that leaves must not take the page away from the others that wait for it.
+        return await asyncio.shield(reading)
+
+    async def _read(self, start: int) -> list[FeedEvent]:
+        try:
+            limit = PAGE_EVENTS - start % PAGE_EVENTS
+            rows = await self._log.read(self._tenant, after=start, limit=limit)
+            self._metrics.log_reads.labels("replay").inc()
+            self._metrics.replays.labels("log").inc()
+            self._on_read()
+            if not rows or rows[0].seq != start + 1 or rows[-1].seq != start + len(rows):
+                raise Hole(f"tenant {self._tenant}: no event {start + 1}")
+            page = piece([encode(self._epoch, row) for row in rows])
+            self._keep(start, page)
+            return page
+        finally:
+            del self._reading[start]
+
+    def _keep(self, start: int, page: list[FeedEvent]) -> None:
+        self._kept[start] = page
+        self._size_bytes += _size(page)
+        while self._size_bytes > self._max_bytes and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._size_bytes -= _size(oldest)
+
+
+def _size(page: list[FeedEvent]) -> int:
+    return sum(len(event.block) + EVENT_OVERHEAD_BYTES for event in page)

@@ -1,0 +1,229 @@
+"""One reader of the event stream: a cursor and a connection, never a queue.
+
+    joining --> behind <--> live --> closed
+
+*live*: it is in its channel and the hub's flush writes to it. *behind*: a task of its own brings it up from
+its cursor, from the window or from the log, or waits for its socket; while that is blocked the reader costs
+nothing and delays nobody. The last step copies from the window and joins the channel without an await, so
+there is neither gap nor duplicate.
+"""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sync_server.feed.connection import Blocked, Chunk, Connection
+from sync_server.feed.control import Goodbye, Reset, control_event
+from sync_server.feed.pages import Hole
+from sync_server.feed.view import View
+from sync_server.feed.window import FeedEvent, joined, thin
+from sync_server.log.base import LogError
+
+if TYPE_CHECKING:
+    from sync_server.feed.hub import Hub
+
+__all__ = ["Reader"]
+
+LOG_RETRY_S = 0.5
+
+log = structlog.get_logger("sync_server.feed")
+
+
+class Reader:
+    """A stream in progress. Made by the hub; *cursor* counts only while the reader is not live."""
+
+    __slots__ = (
+        "_blocked", "_caught_up_sent", "_connection", "_hub", "_task", "channel", "closed", "cursor",
+        "expires_tick", "heartbeat_due_s", "live", "view",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        hub: "Hub",
+        connection: Connection,
+        *,
+        view: View,
+        cursor: int,
+    ) -> None:
+        self._hub = hub
+        self._connection = connection
+        self.view = view
+        self.cursor = cursor
+        self.live = False
+        self.closed = False
+        self.channel = hub.channels.channel(view.filter)
+        self.expires_tick = 0
+        self.heartbeat_due_s = 0.0
+        self._blocked = False
+        self._caught_up_sent = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def hides_echo(self) -> bool:
+        return self.view.client_id is not None
+
+    def begin(self, opening: bytes) -> None:
+        """Write *opening* and what the cursor still lacks; join at once if that is little."""
+        if not self._try_join(opening):
+            self._go_behind(self._connection.write(Chunk(opening)))
+
+    def write(self, chunk: Chunk) -> None:
+        """The hub's push to a live reader. If the socket is full the reader falls behind, after *chunk*."""
+        blocked = self._connection.write(chunk)
+        if blocked is not None:
+            self.cursor = self._hub.flushed
+            self.leave()
+            self._go_behind(blocked)
+
+    def leave(self) -> None:
+        """Out of the live readers."""
+        if self.live:
+            self.live = False
+            self.channel.discard(self)
+
+    def close(self, reason: Goodbye, *, retry_ms: int) -> None:
+        """Say goodbye if the socket takes it, and end the stream."""
+        if self.closed:
+            return
+        cursor = self._hub.flushed if self.live else self.cursor
+        self.discard()
+        self._hub.metrics.goodbyes.labels(reason.value).inc()
+        if self._blocked:
+            # In the middle of a write: nothing can be put in order behind that.
+            self._connection.abort()
+        else:
+            data = {"reason": reason.value}
+            block = control_event("goodbye", data, event_id=self._hub.cursor_text(cursor))
+            self._connection.finish(b"retry: %d\n" % retry_ms + block)
+
+    def discard(self) -> None:
+        """The stream is over: let go of everything. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self.leave()
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+        self._hub.forget(self)
+
+    def rewind(self, reason: Reset) -> None:
+        """The log under the cursor is gone: tell the reader, who goes on from head."""
+        if self.closed:
+            return
+        self.leave()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._go_behind(self._connection.write(Chunk(self._reset_block(reason))))
+
+    # -- catching up ------------------------------------------------------------------------------------
+
+    def _reset_block(self, reason: Reset) -> bytes:
+        """A reset block; the cursor is at head from here on."""
+        hub = self._hub
+        hub.flush()
+        self.cursor = hub.flushed
+        hub.metrics.resets.labels(reason.value).inc()
+        return control_event("reset", hub.reset_document(reason), event_id=hub.cursor_text(self.cursor))
+
+    def _go_behind(self, blocked: Blocked | None) -> None:
+        self._hub.metrics.readers_behind.inc()
+        self._blocked = blocked is not None
+        self._task = self._hub.spawn(self._catch_up(blocked))
+
+    def _try_join(self, opening: bytes = b"") -> bool:
+        """Write the rest and go live, without an await, if the window holds it and it is one piece."""
+        hub = self._hub
+        if self.cursor > hub.flushed:
+            hub.flush()
+        if not hub.window.before <= self.cursor <= hub.flushed:
+            return False
+        events = hub.window.after(self.cursor, upto=hub.flushed)
+        if events and events[-1].seq < hub.flushed:
+            return False
+        body = opening + self._visible(events)
+        self.cursor = hub.flushed
+        if not self._caught_up_sent:
+            self._caught_up_sent = True
+            body += control_event("caught_up", {}, event_id=hub.cursor_text(self.cursor))
+        if events:
+            hub.metrics.replays.labels("window").inc()
+        blocked = self._connection.write(Chunk(body)) if body else None
+        if blocked is not None:
+            self._go_behind(blocked)
+        else:
+            self._go_live()
+        return True
+
+    def _go_live(self) -> None:
+        self.live = True
+        self._task = None
+        self.channel = self._hub.channels.channel(self.view.filter)
+        self.channel.add(self)
+        self._hub.joined(self)
+
+    def _visible(self, events: list[FeedEvent]) -> bytes:
+        visible = thin([event for event in events if self.view.sees(event)], self._hub.latest)
+        self._hub.count_deliveries(len(visible))
+        return joined(visible)
+
+    async def _catch_up(self, blocked: Blocked | None) -> None:
+        """From the cursor to the live feed; the reader's own task."""
+        try:
+            await self._drain(blocked)
+            while not self._try_join():
+                if self.cursor < self._hub.floor:
+                    await self._write(self._reset_block(Reset.EXPIRED))
+                    continue
+                events = await self._next_events()
+                if events:
+                    self.cursor = events[-1].seq
+                    await self._write(self._visible(events))
+                await asyncio.sleep(0)  # the others' turn, however fast pages come
+        except TimeoutError:
+            self._hub.metrics.slow_closes.inc()
+            self._hub.metrics.goodbyes.labels(Goodbye.SLOW.value).inc()
+            self.discard()
+            self._connection.abort()
+        except Exception:
+            log.exception("reader_failed", tenant=self._hub.tenant)
+            self.discard()
+            self._connection.abort()
+        finally:
+            self._hub.metrics.readers_behind.dec()
+
+    async def _next_events(self) -> list[FeedEvent]:
+        """What follows the cursor, from memory or from the log; while that is unreadable, heartbeats."""
+        hub = self._hub
+        if self.cursor >= hub.window.before:
+            return hub.window.after(self.cursor, upto=hub.flushed)
+        heartbeat_due_s = hub.now() + hub.heartbeat_s
+        while True:
+            try:
+                events = await hub.pages.after(self.cursor, floor=hub.floor)
+            except (LogError, Hole) as exc:
+                if isinstance(exc, Hole):
+                    await hub.found_hole(self.cursor)
+                if self.cursor < hub.floor or self.cursor >= hub.window.before:
+                    return []
+            else:
+                # Never beyond what was flushed: joining expects the cursor at or before it.
+                return [event for event in events if event.seq <= hub.flushed]
+            if hub.now() >= heartbeat_due_s:
+                await self._write(hub.heartbeat_block(self.cursor))
+                heartbeat_due_s = hub.now() + hub.heartbeat_s
+            await asyncio.sleep(LOG_RETRY_S * random.uniform(0.5, 1.5))
+
+    async def _write(self, body: bytes) -> None:
+        if body:
+            await self._drain(self._connection.write(Chunk(body)))
+
+    async def _drain(self, blocked: Blocked | None) -> None:
+        """Wait until the socket has taken a write. Raises TimeoutError for a reader that does not read."""
+        if blocked is not None:
+            self._blocked = True
+            async with asyncio.timeout(self._hub.slow_close_s):
+                await blocked
+            self._blocked = False

@@ -1,0 +1,85 @@
+"""What a reader asks for: the query of the stream and of the poll, which understand the same things."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from sync_core.filters import ENTITY_KEYS, Filter
+from sync_core.problems import FieldError, InvalidRequest
+from sync_server.feed.view import View
+
+__all__ = ["ANONYMOUS", "DEFAULT_TENANT", "FeedRequest"]
+
+DEFAULT_TENANT = "default"
+ANONYMOUS = "anonymous"
+"""Whoever calls while there is no access control."""
+
+MAX_CLIENT_ID = 128
+_FEED_PARAMETERS = frozenset({"eventTypes", "lastEventId", "clientID", *ENTITY_KEYS})
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRequest:
+    """One reader's wishes; *cursor* as it was sent, None for "from now on"."""
+
+    tenant: str
+    view: View
+    cursor: str | None
+    parameters: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def parse(cls, scope: Scope, *, extra: frozenset[str] = frozenset()) -> "FeedRequest":
+        """From the ASGI *scope*; *extra* are further parameters that this route knows.
+
+        Raises InvalidRequest.
+        """
+        parameters = _query(scope["query_string"])
+        unknown = sorted(set(parameters) - _FEED_PARAMETERS - extra)
+        if unknown:
+            raise InvalidRequest(
+                "The query has unknown parameters.",
+                errors=tuple(FieldError(name[:80], "unknown parameter") for name in unknown[:20]),
+            )
+        client_id = _last(parameters, "clientID")
+        if client_id is not None and (not client_id.isprintable() or len(client_id) > MAX_CLIENT_ID):
+            raise InvalidRequest(
+                "The clientID cannot be used.",
+                errors=(FieldError("clientID", f"1 to {MAX_CLIENT_ID} printable characters"),),
+            )
+        header = next((v for k, v in scope["headers"] if k == b"last-event-id"), b"").decode("latin-1")
+        cursor = header or _last(parameters, "after") or _last(parameters, "lastEventId")
+        view = View(Filter.parse(parameters), client_id, ANONYMOUS)
+        return cls(DEFAULT_TENANT, view, cursor or None, parameters)
+
+    def number(self, name: str, *, default: float, low: float, high: float) -> float:
+        """The numeric parameter *name* between *low* and *high*. Raises InvalidRequest."""
+        text = _last(self.parameters, name)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise InvalidRequest(
+                f"The parameter {name} is out of range.",
+                errors=(FieldError(name, f"a number from {low:g} to {high:g}"),),
+            )
+        return value
+
+
+def _query(query_string: bytes) -> dict[str, list[str]]:
+    try:
+        return parse_qs(
+            query_string.decode("ascii"), keep_blank_values=True, strict_parsing=False, errors="strict",
+            max_num_fields=500,
+        )  # fmt: skip
+    except ValueError:
+        raise InvalidRequest("The query string is not valid UTF-8, or far too long.") from None
+
+
+def _last(parameters: Mapping[str, Sequence[str]], name: str) -> str | None:
+    values = parameters.get(name)
+    return values[-1] if values else None

@@ -1,0 +1,102 @@
+"""``GET /api/v1/sync/events``: the Server-Sent Events response.
+
+The handler pins the cursor, sends the head and the opening, hands the reader to the hub and then only waits
+for the disconnect; from there on the hub writes. It takes the ASGI server's own ``send``: anything that wraps
+it would be paid for at every event and every reader. Source: protocol.md 2.1.
+"""
+
+import random
+import secrets
+from time import time_ns
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from sync_core.problems import Unavailable
+from sync_core.times import iso_from_ms
+from sync_server.feed.connection import connect
+from sync_server.feed.control import Goodbye, control_event
+from sync_server.feed.feed import RETRY_AFTER_S, Feed
+from sync_server.feed.hub import Hub, Pin
+from sync_server.feed.reader import Reader
+from sync_server.feed.request import FeedRequest
+
+__all__ = ["STREAM_PATH", "EventStream"]
+
+STREAM_PATH = "/api/v1/sync/events"
+PROTOCOL = 1
+ACCESS_OPEN = "open"
+"""Digest of what a reader may see while there is no access control."""
+LOG_LOST_RETRY_AFTER_S = 10
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class EventStream:
+    """The ASGI endpoint. Raises Problem before the response has begun, never after."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, headers: list[tuple[bytes, bytes]]) -> None:
+        """Serve one reader until it or the server ends it; *headers* go with the response."""
+        request = FeedRequest.parse(scope)
+        if self._feed.draining:
+            raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
+        if self._feed.log_lost:
+            raise Unavailable("The event log cannot be read.", retry_after_s=LOG_LOST_RETRY_AFTER_S)
+        hub = await self._feed.hub(request.tenant)
+        pin = await hub.pin(request.cursor)
+        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        reader = self._admit(hub, pin, request, send)
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            reader.discard()
+
+    def _admit(self, hub: Hub, pin: Pin, request: FeedRequest, send: Send) -> Reader:
+        """Without an await since the pin: what is published from here on reaches this reader."""
+        settings = self._feed.settings
+        lifetime_s = settings.max_age_s * random.uniform(0.8, 1.2)
+        reader = Reader(
+            hub,
+            connect(send),
+            view=request.view,
+            cursor=pin.seq,
+        )
+        hub.admit(reader, lifetime_s=lifetime_s)
+        if self._feed.draining:  # it came between the check and here
+            reader.close(Goodbye.SHUTDOWN, retry_ms=random.randint(100, 1000))
+        else:
+            reader.begin(_opening(hub, pin, request, lifetime_s))
+        return reader
+
+
+def _opening(hub: Hub, pin: Pin, request: FeedRequest, lifetime_s: float) -> bytes:
+    cursor = hub.cursor_text(pin.seq)
+    data: dict[str, Any] = {
+        "clientId": request.view.client_id or secrets.token_hex(8),
+        "cursor": cursor,
+        "head": hub.cursor_text(hub.tail),
+        "resume": pin.resume,
+        "heartbeatSeconds": hub.heartbeat_s,
+        "maxAgeSeconds": round(lifetime_s, 1),
+        "serverTime": iso_from_ms(time_ns() // 1_000_000),
+        "filter": request.view.filter.document(),
+        "access": ACCESS_OPEN,
+        "protocol": PROTOCOL,
+    }
+    opening = b"retry: %d\n" % random.randint(2000, 6000) + control_event("connected", data, event_id=cursor)
+    if pin.reset is not None:
+        hub.metrics.resets.labels(pin.reset.value).inc()
+        opening += control_event("reset", hub.reset_document(pin.reset), event_id=cursor)
+    return opening

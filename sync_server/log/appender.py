@@ -1,0 +1,222 @@
+"""The appender: group-commits what waits, one transaction at a time per tenant.
+
+A submission that finds its tenant idle is committed at once; what arrives meanwhile is the next group. There
+is no timer: a linger before the group only added latency (eventlog-evidence.md). The lane that commits is a
+task of its own, so a request that is cancelled never takes a transaction down with it.
+
+What goes wrong, and what then:
+- transient failure: the whole group is repeated with full jitter until its deadline, then 503;
+- the commit's result cannot be found out: ``outcome-unknown``, the caller re-sends with its key;
+- any other error, twice: the members go one by one, so that a poisoned one fails alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from uuid import uuid4
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from sync_core.problems import OutcomeUnknown, Problem, SyncError, Unavailable
+from sync_server.log.base import CommitUnknown, EventLog, LogError, WriteConflict
+from sync_server.log.group import Committed, Group, Receipt, Write
+from sync_server.metrics import Metrics
+
+__all__ = ["DEADLINE_S", "MAX_GROUP_BYTES", "MAX_GROUP_EVENTS", "AppendFailed", "Appender"]
+
+MAX_GROUP_EVENTS = 500
+MAX_GROUP_BYTES = 4 * 1024 * 1024
+"""Oversized transactions against a short transaction lifetime hung a tenant for over 35 s."""
+DEADLINE_S = 5.0
+GRACE_S = 1.0
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Per process. Beyond it submissions are refused at once, since they could not be committed in time."""
+RETRY_AFTER_S = 2
+
+log = structlog.get_logger("sync_server.appender")
+
+_conflict_wait = wait_random_exponential(multiplier=0.001, max=0.004, min=0.0005)
+_transient_wait = wait_random_exponential(multiplier=0.02, max=0.5, min=0.01)
+
+
+class AppendFailed(SyncError):
+    """The store refused this submission for a reason that repeating does not change: a fault of ours."""
+
+
+class _Waiting:
+    """A submission, its answer to be, and until when it may wait (monotonic)."""
+
+    __slots__ = ("deadline_s", "future", "taken", "write")
+
+    def __init__(self, write: Write, future: "asyncio.Future[tuple[Receipt, ...]]", deadline_s: float) -> None:
+        self.write = write
+        self.future = future
+        self.deadline_s = deadline_s
+        self.taken = False
+
+
+class Appender:
+    """Commits submissions to *event_log* and tells *on_commit* (tenant, committed) of every group.
+
+    ``on_commit`` runs in the event loop directly after the commit, in commit order per tenant.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        *,
+        on_commit: Callable[[str, Committed], None],
+        metrics: Metrics,
+        wall_ms: Callable[[], int],
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._log = event_log
+        self._on_commit = on_commit
+        self._metrics = metrics
+        self.wall_ms = wall_ms
+        self._deadline_s = deadline_s
+        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_bytes = 0
+        self._closed = False
+
+    async def append(self, tenant: str, write: Write) -> tuple[Receipt, ...]:
+        """The answer to *write*, once it is durable. Raises its refusal, Unavailable or OutcomeUnknown."""
+        if self._closed:
+            raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
+        if self._waiting_bytes + write.size_bytes > MAX_WAITING_BYTES:
+            raise Unavailable("Too much is waiting to be written.", retry_after_s=RETRY_AFTER_S)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        waiting = _Waiting(write, loop.create_future(), started + self._deadline_s)
+        self._lane(tenant).append(waiting)
+        self._waiting_bytes += write.size_bytes
+        try:
+            # The lane answers in time; this bound is for a store that hangs. The lane itself goes on.
+            async with asyncio.timeout(self._deadline_s + GRACE_S):
+                return await waiting.future
+        except TimeoutError:
+            if waiting.taken:
+                raise OutcomeUnknown("The event log did not answer.", retry_after_s=RETRY_AFTER_S) from None
+            raise Unavailable("The event log did not answer.", retry_after_s=RETRY_AFTER_S) from None
+        finally:
+            self._waiting_bytes -= write.size_bytes
+            self._metrics.append_seconds.observe(loop.time() - started)
+
+    def _lane(self, tenant: str) -> deque[_Waiting]:
+        lane = self._lanes.get(tenant)
+        if lane is None:
+            lane = self._lanes[tenant] = deque()
+            task = asyncio.get_running_loop().create_task(self._run(tenant, lane), name=f"appender-{tenant}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return lane
+
+    def is_writing(self, tenant: str) -> bool:
+        """Whether a group of *tenant* is being committed now."""
+        return tenant in self._lanes
+
+    async def aclose(self) -> None:
+        """Accept nothing more and finish what waits; bounded by the deadline. Idempotent."""
+        self._closed = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._deadline_s + 1)
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _run(self, tenant: str, lane: deque[_Waiting]) -> None:
+        """Commit group after group until the lane is empty; ends with it, so idle tenants cost nothing."""
+        try:
+            while lane:
+                await self._commit(tenant, _take_group(lane, now=asyncio.get_running_loop().time()))
+        finally:
+            # Without an await since the loop saw the lane empty: nothing can have been added meanwhile.
+            del self._lanes[tenant]
+            for left in lane:
+                _fail(left, Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S))
+
+    async def _commit(self, tenant: str, group: list[_Waiting]) -> None:
+        if not group:
+            return
+        try:
+            committed = await self._attempt(tenant, group)
+        except CommitUnknown as exc:
+            self._fail_all(group, OutcomeUnknown(str(exc), retry_after_s=RETRY_AFTER_S))
+        except LogError as exc:
+            self._fail_all(group, Unavailable(str(exc), retry_after_s=RETRY_AFTER_S))
+        except Exception as exc:  # noqa: BLE001 - whatever a poisoned member provokes in a driver
+            if len(group) == 1:
+                log.error("append_failed", tenant=tenant, error=repr(exc))
+                self._fail_all(group, AppendFailed("The event log did not accept this submission."))
+            else:
+                log.warning("append_split", tenant=tenant, members=len(group), error=repr(exc))
+                for member in group:
+                    await self._commit(tenant, [member])
+        else:
+            self._metrics.append_group_events.observe(len(committed.events))
+            for waiting, result in zip(group, committed.results, strict=True):
+                if isinstance(result, Problem):
+                    _fail(waiting, result)
+                elif not waiting.future.done():
+                    waiting.future.set_result(result)
+            # The answers are only scheduled: readers and callers hear of it in the same pass of the loop.
+            self._on_commit(tenant, committed)
+
+    async def _attempt(self, tenant: str, waiting: list[_Waiting]) -> Committed:
+        """Commit a group, repeating what failed for the moment until its oldest member's time is over."""
+        loop = asyncio.get_running_loop()
+        # A member that waited long behind others still gets one honest try.
+        deadline_s = max(min(w.deadline_s for w in waiting), loop.time() + GRACE_S)
+        group = Group(uuid4(), [w.write for w in waiting])
+        other_errors = 0
+
+        def passing(error: BaseException) -> bool:
+            nonlocal other_errors
+            other_errors += not isinstance(error, LogError) and isinstance(error, Exception)
+            return isinstance(error, LogError) or (isinstance(error, Exception) and other_errors < 2)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(passing),
+            wait=_wait,
+            stop=lambda _state: loop.time() >= deadline_s,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await self._log.transact(tenant, group, now_ms=self.wall_ms(), deadline_s=deadline_s)
+        raise AssertionError("unreachable: tenacity returns or raises")
+
+    def _fail_all(self, group: list[_Waiting], error: Exception) -> None:
+        for waiting in group:
+            _fail(waiting, error)
+
+
+def _wait(state: RetryCallState) -> float:
+    outcome = state.outcome
+    conflict = outcome is not None and isinstance(outcome.exception(), WriteConflict)
+    return (_conflict_wait if conflict else _transient_wait)(state)
+
+
+def _take_group(lane: deque[_Waiting], *, now: float) -> list[_Waiting]:
+    """The next group off *lane*: what fits the bounds; a larger submission is a group of its own."""
+    group: list[_Waiting] = []
+    events = size = 0
+    while lane:
+        waiting = lane[0]
+        if waiting.future.done() or waiting.deadline_s <= now:
+            lane.popleft()
+            _fail(waiting, Unavailable("The event log is too slow now.", retry_after_s=RETRY_AFTER_S))
+            continue
+        events += waiting.write.reserve
+        size += waiting.write.size_bytes
+        if group and (events > MAX_GROUP_EVENTS or size > MAX_GROUP_BYTES):
+            break
+        waiting.taken = True
+        group.append(lane.popleft())
+    return group
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.future.done():
+        waiting.future.set_exception(error)

@@ -1,0 +1,134 @@
+"""The event log: one dense, ordered, durable sequence of events per tenant. What every store has to be.
+
+Theory of operation. All that is written to a tenant goes through ``transact``: one transaction that first
+takes the tenant's head (the lock, and the only source of seqs), then reads what the group's members need,
+lets them decide in memory (``group.decide``), writes, and commits. So
+
+- commit order = seq order, and there are no holes: an aborted transaction gives its seqs back;
+- a member's refusal is an answer, not an abort: its neighbours are not touched by it;
+- what ``transact`` returned is durable, and ``read`` shows nothing that can still be taken back.
+
+Retries, grouping and deadlines are the appender's; stores translate their driver's errors to the ones here.
+Source: architecture.md (the event log), eventlog-evidence.md.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from sync_core.problems import SyncError
+from sync_server.log.group import Committed, Group, StoredEvent
+
+__all__ = [
+    "Bell",
+    "Bounds",
+    "CommitUnknown",
+    "EventLog",
+    "LogError",
+    "LogMisconfigured",
+    "LogUnavailable",
+    "Signal",
+    "TransientFailure",
+    "WriteConflict",
+]
+
+
+class LogError(SyncError):
+    """Base of what a store raises on purpose."""
+
+
+class LogUnavailable(LogError):
+    """The store does not answer now. Nothing was written. It may come back by itself."""
+
+
+class LogMisconfigured(LogUnavailable):
+    """The store cannot work as it is set up; the message says what to change. Ends a program that starts."""
+
+
+class TransientFailure(LogError):
+    """This transaction was surely not committed; the whole of it may be repeated."""
+
+
+class WriteConflict(TransientFailure):
+    """Another writer held the tenant's head; repeat soon."""
+
+
+class CommitUnknown(LogError):
+    """Whether the transaction was committed could not be found out in time."""
+
+
+class Bounds(NamedTuple):
+    """Epoch, last trimmed seq and last seq of a tenant's log. Events are floor+1 ... head."""
+
+    epoch: str
+    floor: int
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """Something was committed to *tenant* (None: perhaps to any). It may ring twice, early, or not at all.
+
+    *head* is the seq that was seen there, where it was.
+    """
+
+    tenant: str | None
+    head: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Ephemeral events of another process; their seq is 0."""
+
+    tenant: str
+    events: tuple[StoredEvent, ...]
+
+
+class EventLog(Protocol):
+    """One store. All methods may raise LogUnavailable; none blocks the event loop."""
+
+    async def open(self) -> None:
+        """Connect, check that the store can do what is needed, migrate. Raises LogMisconfigured."""
+
+    async def aclose(self) -> None:
+        """Let go of everything. Idempotent."""
+
+    async def ensure(self, tenant: str) -> Bounds:
+        """The tenant's bounds, current at majority; its log is created if there is none."""
+
+    async def bounds(self, tenants: Collection[str]) -> dict[str, Bounds]:
+        """Current bounds of those *tenants* that exist. One query whatever their number."""
+
+    async def tenants(self) -> list[str]:
+        """All tenants that have a log, sorted."""
+
+    async def read(self, tenant: str, *, after: int, limit: int) -> list[StoredEvent]:
+        """Events with seq > *after*, oldest first: at most *limit*, fewer if they are large, none at head.
+
+        The first one is *after* + 1 unless that was trimmed or the caller's *after* is beyond the head.
+        """
+
+    async def transact(self, tenant: str, group: Group, *, now_ms: int, deadline_s: float) -> Committed:
+        """Commit *group* once, its members in order. Repeating it with the same object is safe.
+
+        *deadline_s* is a time of the event loop's clock. Raises TransientFailure, WriteConflict,
+        CommitUnknown, LogUnavailable, or whatever a poisoned member provokes (nothing is written then).
+        """
+
+    async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
+        """Hand ephemeral events to the other processes of this log. They are not logged."""
+
+    def wakeups(self) -> AsyncIterator[Bell | Signal]:
+        """What other processes did, until cancelled. Reopens itself; a missed bell is caught by polling."""
+
+    async def trim(self, tenant: str, floor: int) -> Bounds:
+        """Move the floor up to *floor* (never down, never beyond head), then delete what lies below."""
+
+    async def new_epoch(self, tenant: str, epoch: str) -> Bounds:
+        """Give the log a new epoch: all cursors from before lead nowhere. The last step of a restore."""
+
+    async def expire_outcomes(self, tenant: str, *, now_ms: int) -> int:
+        """Forget stored outcomes whose time is over, going through the head; how many."""
+
+    async def describe(self) -> dict[str, str]:
+        """Facts for `doctor` and `log info`, name to text."""

@@ -1,0 +1,236 @@
+"""The configuration: one frozen object, read once at the root. Source of every default.
+
+Order of precedence: command line, environment (``SYNC_SERVER__PORT=9000``), the file (``--config`` or
+``sync.toml``), the defaults here. Everything that is wrong is told in one message.
+"""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sync_core.events import REGISTRY, Delivery, EventRegistry, EventType
+from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN
+from sync_core.problems import SyncError
+from sync_server.feed.hub import FeedSettings
+
+__all__ = ["ConfigError", "Settings", "load_settings"]
+
+DEFAULT_FILE = Path("sync.toml")
+ENV_PREFIX = "SYNC_"
+_FOREIGN_ENV = ("SYNC_TEST_",)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class ConfigError(SyncError):
+    """The configuration cannot be used; the message holds every fault."""
+
+
+def _duration(value: Any) -> Any:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a duration is a number with a unit: "90s", "15m", "12h", "7d"')
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSection(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=256)
+    drain_s: float = Field(10.0, ge=0, le=600)
+    allow_open_network: bool = False
+
+
+class SQLiteSection(_Section):
+    path: Path = Path("sync.db")
+
+
+class MongoSection(_Section):
+    uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    database: str = Field("order_sync", pattern=r"^[A-Za-z0-9_-]{1,38}$")
+    driver: Literal["pymongo", "motor"] = "pymongo"
+
+
+class LogSection(_Section):
+    store: Literal["sqlite", "mongodb"] = "sqlite"
+    sqlite: SQLiteSection = SQLiteSection()
+    mongodb: MongoSection = MongoSection()
+
+
+class RetentionSection(_Section):
+    max_age: Duration = timedelta(days=7)
+    max_events: int = Field(1_000_000, ge=1)
+
+
+class FeedSection(_Section):
+    heartbeat_s: float = Field(15.0, ge=0.1, le=300)
+    max_age_s: float = Field(600.0, ge=1, le=86400)
+    window_bytes: int = Field(16 * 1024 * 1024, ge=65536)
+    slow_close_s: float = Field(30.0, ge=0.1, le=600)
+
+    def feed_settings(self) -> FeedSettings:
+        return FeedSettings(self.heartbeat_s, self.max_age_s, self.window_bytes, self.slow_close_s)
+
+
+class CustomEvent(_Section):
+    """A custom event type; a bare name stands for one that is delivered to everybody."""
+
+    name: str = Field(pattern=EVENT_TYPE_PATTERN)
+    delivery: Delivery = Delivery.EVERY
+    entity: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _entity_of_latest(self) -> "CustomEvent":
+        if self.entity is not None and self.entity not in ENTITY_KEYS:
+            raise ValueError(f"entity must be one of {', '.join(ENTITY_KEYS)}")
+        if (self.delivery is Delivery.LATEST) != (self.entity is not None):
+            raise ValueError('entity goes with delivery = "latest", and only with it')
+        return self
+
+
+class EventsSection(_Section):
+    custom: tuple[CustomEvent, ...] = ()
+
+    @model_validator(mode="after")
+    def _names(self) -> "EventsSection":
+        names = [event.name for event in self.custom]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"twice in custom: {', '.join(sorted(twice))}")
+        self.registry()
+        return self
+
+    def registry(self) -> EventRegistry:
+        """The built-in types and the custom ones."""
+        return REGISTRY.extended(
+            EventType(event.name, delivery=event.delivery, entity=event.entity) for event in self.custom
+        )
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Secrets do not show in its repr."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+    file: ClassVar[Path | None] = None
+
+    server: ServerSection = ServerSection()
+    log: LogSection = LogSection()
+    retention: RetentionSection = RetentionSection()
+    feed: FeedSection = FeedSection()
+    events: EventsSection = EventsSection()
+
+    @model_validator(mode="after")
+    def _together(self) -> "Settings":
+        faults = []
+        if self.log.store == "sqlite" and self.server.workers > 1:
+            faults.append(
+                "[server] workers: a SQLite log has one process, since nothing tells another one what was "
+                'written; use workers = 1, or [log] store = "mongodb"'
+            )
+        if not _loopback(self.server.host) and not self.server.allow_open_network:
+            faults.append(
+                f"[server] host: {self.server.host} can be reached from other machines and there is no access "
+                "control; use 127.0.0.1, or ask for it with --allow-open-network "
+                "([server] allow_open_network = true)"
+            )
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @classmethod
+    def settings_customise_sources(  # the base class's signature
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if cls.file is not None:
+            sources += (TomlConfigSettingsSource(settings_cls, cls.file),)
+        return sources
+
+
+def load_settings(file: Path | None = None, **overrides: dict[str, Any]) -> Settings:
+    """The settings out of *file* (default: sync.toml, if there is one), environment and *overrides*.
+
+    Raises ConfigError with every fault.
+    """
+    if file is None and DEFAULT_FILE.exists():
+        file = DEFAULT_FILE
+    if file is not None and not file.is_file():
+        raise ConfigError(f"There is no configuration file {file}. `sync-server init` writes one.")
+    source = type("Settings", (Settings,), {"file": file, "__module__": __name__})
+    faults = _unknown_environment()
+    try:
+        settings = source(**{section: values for section, values in overrides.items() if values})
+    except ValidationError as exc:
+        faults += [_fault(error) for error in exc.errors(include_url=False, include_input=False)]
+    except (ValueError, OSError) as exc:  # TOML that does not parse, environment that is no JSON
+        faults.append(f"{file or 'environment'}: {exc}")
+    if faults:
+        where = f" in {file}" if file else ""
+        raise ConfigError(f"The configuration{where} cannot be used:\n" + "\n".join(f"  - {f}" for f in faults))
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _unknown_environment() -> list[str]:
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    return [
+        f"environment variable {name}: there is no such setting (sections and keys are joined by two underscores)"
+        for name in sorted(os.environ)
+        if name.startswith(ENV_PREFIX)
+        and not name.startswith(_FOREIGN_ENV)
+        and name.upper().split("__")[0] not in known
+    ]
+
+
+def _fault(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message).replace("\n", "\n  - ")
+    *sections, key = [str(part) for part in error["loc"] if part != "function-before[_duration()]"]
+    if error["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    return f"[{'.'.join(sections)}] {key}: {message}" if sections else f"{key}: {message}"
+
+
+def _loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
