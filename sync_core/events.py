@@ -5,11 +5,21 @@ so a newer client's extra fields survive an older server. Source: protocol.md 1,
 """
 
 import enum
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from sync_core.filters import ENTITY_ID_PATTERN, EVENT_TYPE_PATTERN
 
@@ -29,8 +39,26 @@ MAX_EVENT_BYTES = 256 * 1024
 CONTROL_EVENTS = frozenset({"connected", "caught_up", "heartbeat", "reset", "removed", "goodbye"})
 """Raised by the feed itself; never logged, never publishable."""
 
+_ISO_8601 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]", re.ASCII)
+
+
+def _iso_text(value: Any) -> Any:
+    """Only text: pydantic would also take a number, as seconds or milliseconds by its size."""
+    if not isinstance(value, str) or not _ISO_8601.match(value):
+        raise ValueError("a time is ISO 8601 text with an offset, such as 2026-11-20T10:30:00+03:00")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time has a year from 1 to 9999 in UTC") from None
+
+
 EntityID = Annotated[str, StringConstraints(pattern=ENTITY_ID_PATTERN)]
 TypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
+Time = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_utc)]
 
 
 class Delivery(enum.Enum):
@@ -102,11 +130,14 @@ class EventRegistry:
 
     def extended(self, custom: Iterable[EventType]) -> "EventRegistry":
         """This registry and the *custom* types; ValueError for a name that is taken."""
-        added = list(custom)
-        for event_type in added:
+        added: dict[str, EventType] = {}
+        for event_type in custom:
             if event_type.name in self._types or event_type.name in CONTROL_EVENTS:
                 raise ValueError(f"{event_type.name!r} is a built-in event type")
-        return EventRegistry([*self, *added])
+            if event_type.name in added:
+                raise ValueError(f"{event_type.name!r} is there twice")
+            added[event_type.name] = event_type
+        return EventRegistry([*self, *added.values()])
 
 
 REGISTRY = EventRegistry(
@@ -151,8 +182,8 @@ class EventInput(BaseModel):
     tabID: EntityID | None = None
     tillID: EntityID | None = None
     clientID: EntityID | None = None
-    occurredAt: AwareDatetime | None = None
-    timestamp: AwareDatetime | None = None
+    occurredAt: Time | None = None
+    timestamp: Time | None = None
     """The client's own time; kept as ``occurredAt``, since the log's time is the server's."""
     key: EntityID | None = None
     """Idempotency key, unique per tenant and principal."""

@@ -13,9 +13,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @lru_cache(maxsize=512)  # all events of one commit share their time
 def iso_from_ms(time_ms: int) -> str:
-    """``iso_from_ms(1763634600123) == "2025-11-20T10:30:00.123Z"``"""
-    moment = _EPOCH + timedelta(milliseconds=time_ms)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+    """``iso_from_ms(1763634600123) == "2025-11-20T10:30:00.123Z"``. Raises OverflowError beyond the years 1 to 9999."""
+    # Not strftime: its %Y has as many digits as the C library likes.
+    return (_EPOCH + timedelta(milliseconds=time_ms)).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def ms_from_datetime(moment: datetime) -> int:

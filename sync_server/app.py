@@ -47,7 +47,8 @@ log = structlog.get_logger("sync_server")
 class Application:
     """The ASGI application, and what the process around it needs to end it well."""
 
-    def __init__(self, feed: Feed, publish: Publish, health: Health) -> None:
+    def __init__(self, event_log: EventLog, feed: Feed, publish: Publish, health: Health) -> None:
+        self.event_log = event_log
         self.feed = feed
         self.publish = publish
         self._stream = EventStream(feed)
@@ -129,7 +130,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         async with feed.run():
             feed.spawn(_retain(event_log, settings))
             try:
-                yield Application(feed, Publish(registry, appender, feed), Health(feed, metrics))
+                yield Application(event_log, feed, Publish(registry, appender, feed), Health(feed, metrics))
             finally:
                 await appender.aclose()
     finally:

@@ -22,18 +22,20 @@ from typing import Any
 
 import structlog
 import uvicorn
+import uvloop
 
 from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
 from sync_server.settings import Settings
 
-__all__ = ["EXIT_CONFIG", "bind", "run_worker", "serve", "supervise"]
+__all__ = ["EXIT_CONFIG", "bind", "make_server", "run_worker", "serve", "supervise", "worker_socket"]
 
 EXIT_CONFIG = 2
 DRAIN_SHARE = 0.8
 """Of drain_s for the goodbyes; the rest is for requests that are under way."""
 RESTART_PAUSE_S = 1.0
 BACKLOG = 4096
+KEEP_ALIVE_S = 75
 
 log = structlog.get_logger("sync_server")
 
@@ -70,23 +72,32 @@ def serve(settings: Settings, sock: socket.socket) -> int:
 
 def run_worker(settings: Settings, sock: socket.socket, *, parent_fd: int | None = None) -> int:
     """Serve in this process. With *parent_fd*, end of file on it (the parent is gone) is a signal too."""
-    config = uvicorn.Config(
-        _not_yet, loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, backlog=BACKLOG, timeout_keep_alive=75,
-    )  # fmt: skip
     try:
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            return runner.run(_work(settings, sock, config, parent_fd))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_work(settings, sock, parent_fd))
     except LogMisconfigured as exc:
         print(f"sync-server: {exc}", file=sys.stderr)  # noqa: T201 - for people, before the server is up
         return EXIT_CONFIG
 
 
-async def _not_yet(*_: Any) -> None:
-    raise AssertionError("replaced before the server starts")
+def make_server(application: Application) -> uvicorn.Server:
+    """uvicorn around *application*, to be ended by its ``should_exit``."""
+    return _Server(
+        uvicorn.Config(
+            application,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+    )
 
 
-async def _work(settings: Settings, sock: socket.socket, config: uvicorn.Config, parent_fd: int | None) -> int:
+async def _work(settings: Settings, sock: socket.socket, parent_fd: int | None) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,8 +105,7 @@ async def _work(settings: Settings, sock: socket.socket, config: uvicorn.Config,
     if parent_fd is not None:
         loop.add_reader(parent_fd, stop.set)
     async with open_application(settings) as application:
-        config.app = application
-        server = _Server(config)
+        server = make_server(application)
         serving = asyncio.create_task(server.serve(sockets=[sock]))
         # What exists now stays for life; collections need not look at it again (they make the tail latency).
         gc.collect()

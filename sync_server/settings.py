@@ -6,6 +6,7 @@ Order of precedence: command line, environment (``SYNC_SERVER__PORT=9000``), the
 
 import os
 import re
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,14 +16,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -37,6 +43,23 @@ DEFAULT_FILE = Path("sync.toml")
 ENV_PREFIX = "SYNC_"
 _FOREIGN_ENV = ("SYNC_TEST_",)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAX_DURATION_S = 100 * 366 * 86400
+
+
+_MESSAGES = {
+    "extra_forbidden": "there is no such setting",
+    "model_type": "has to be a table of settings",
+    "model_attributes_type": "has to be a table of settings",
+    "tuple_type": "has to be a list",
+    "int_parsing": "has to be a whole number",
+    "int_from_float": "has to be a whole number",
+    "float_parsing": "has to be a number",
+    "bool_parsing": "has to be true or false",
+    "string_type": "has to be text in quotes",
+    "path_type": "has to be a path in quotes",
+    "string_pattern_mismatch": "has characters or a length that are not possible here",
+    "missing": "is missing",
+}
 
 
 class ConfigError(SyncError):
@@ -45,9 +68,10 @@ class ConfigError(SyncError):
 
 def _duration(value: Any) -> Any:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('a duration is a number with a unit: "90s", "15m", "12h", "7d"')
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
+    if not 1 <= seconds <= _MAX_DURATION_S:
+        raise ValueError('a duration is a number with a unit, from "1s" on: "90s", "15m", "12h", "7d"')
+    return timedelta(seconds=seconds)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -55,6 +79,14 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """``port = true`` would be port 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("true and false are no values for it")
+        return value
 
 
 class ServerSection(_Section):
@@ -120,20 +152,19 @@ class CustomEvent(_Section):
 class EventsSection(_Section):
     custom: tuple[CustomEvent, ...] = ()
 
-    @model_validator(mode="after")
-    def _names(self) -> "EventsSection":
-        names = [event.name for event in self.custom]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"twice in custom: {', '.join(sorted(twice))}")
-        self.registry()
-        return self
+    @field_validator("custom")
+    @classmethod
+    def _free_names(cls, custom: tuple[CustomEvent, ...]) -> tuple[CustomEvent, ...]:
+        _registry(custom)
+        return custom
 
     def registry(self) -> EventRegistry:
         """The built-in types and the custom ones."""
-        return REGISTRY.extended(
-            EventType(event.name, delivery=event.delivery, entity=event.entity) for event in self.custom
-        )
+        return _registry(self.custom)
+
+
+def _registry(custom: tuple[CustomEvent, ...]) -> EventRegistry:
+    return REGISTRY.extended(EventType(event.name, delivery=event.delivery, entity=event.entity) for event in custom)
 
 
 class Settings(BaseSettings):
@@ -154,23 +185,19 @@ class Settings(BaseSettings):
     feed: FeedSection = FeedSection()
     events: EventsSection = EventsSection()
 
-    @model_validator(mode="after")
-    def _together(self) -> "Settings":
-        faults = []
-        if self.log.store == "sqlite" and self.server.workers > 1:
-            faults.append(
-                "[server] workers: a SQLite log has one process, since nothing tells another one what was "
-                'written; use workers = 1, or [log] store = "mongodb"'
-            )
-        if not _loopback(self.server.host) and not self.server.allow_open_network:
-            faults.append(
-                f"[server] host: {self.server.host} can be reached from other machines and there is no access "
-                "control; use 127.0.0.1, or ask for it with --allow-open-network "
-                "([server] allow_open_network = true)"
-            )
+    @model_validator(mode="wrap")
+    @classmethod
+    def _together(cls, data: Any, handler: ModelWrapValidatorHandler["Settings"]) -> "Settings":
+        """What no key is wrong in by itself; told together with what is."""
+        faults = [_details("together", fault) for fault in _faults_together(data)]
+        try:
+            settings = handler(data)
+        except ValidationError as exc:
+            alone = [_details(error["type"], error["msg"], error["loc"]) for error in exc.errors()]
+            raise ValidationError.from_exception_data(exc.title, alone + faults) from None
         if faults:
-            raise ValueError("\n".join(faults))
-        return self
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return settings
 
     @classmethod
     def settings_customise_sources(  # the base class's signature
@@ -195,20 +222,61 @@ def load_settings(file: Path | None = None, **overrides: dict[str, Any]) -> Sett
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
     if file is not None and not file.is_file():
-        raise ConfigError(f"There is no configuration file {file}. `sync-server init` writes one.")
+        raise ConfigError(f"There is no configuration file {file}. `sync-server init --config {file}` writes one.")
     source = type("Settings", (Settings,), {"file": file, "__module__": __name__})
     faults = _unknown_environment()
     try:
         settings = source(**{section: values for section, values in overrides.items() if values})
     except ValidationError as exc:
         faults += [_fault(error) for error in exc.errors(include_url=False, include_input=False)]
-    except (ValueError, OSError) as exc:  # TOML that does not parse, environment that is no JSON
-        faults.append(f"{file or 'environment'}: {exc}")
+    except SettingsError as exc:  # a variable that is to hold a table or a list
+        faults.append(f"environment: {exc}: its value has to be JSON")
+    except tomllib.TOMLDecodeError as exc:
+        faults.append(f"{file}: not TOML: {exc}")
+    except UnicodeDecodeError as exc:
+        faults.append(f"{file}: not UTF-8 text: byte {exc.start} cannot be read")
+    except OSError as exc:
+        faults.append(f"{file}: cannot be read: {exc.strerror}")
     if faults:
-        where = f" in {file}" if file else ""
+        where = f" ({file})" if file else ""
         raise ConfigError(f"The configuration{where} cannot be used:\n" + "\n".join(f"  - {f}" for f in faults))
     assert isinstance(settings, Settings)
     return settings
+
+
+def _faults_together(data: Any) -> list[str]:
+    """Faults of the merged but unchecked *data* that lie between keys; what has a wrong type has its own fault."""
+    server, event_log = (_table(data, section) for section in ("server", "log"))
+    host = server.get("host", ServerSection.model_fields["host"].default)
+    allowed = str(server.get("allow_open_network", False)).lower() in ("true", "1", "yes", "on", "t", "y")
+    faults = []
+    if event_log.get("store", "sqlite") == "sqlite" and re.fullmatch(
+        r"0*([2-9]|[1-9]\d+)", str(server.get("workers", 1))
+    ):
+        faults.append(
+            "[server] workers: a SQLite log has one process, since nothing tells another one what was "
+            'written; use workers = 1, or [log] store = "mongodb"'
+        )
+    if isinstance(host, str) and not _loopback(host) and not allowed:
+        faults.append(
+            f"[server] host: {host or 'every address'} can be reached from other machines and there is no access "
+            "control; use 127.0.0.1, or ask for it with --allow-open-network "
+            "([server] allow_open_network = true)"
+        )
+    return faults
+
+
+def _table(data: Any, section: str) -> dict[str, Any]:
+    value = data.get(section) if isinstance(data, dict) else None
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return value if isinstance(value, dict) else {}
+
+
+def _details(kind: str, message: str, location: tuple[int | str, ...] = ()) -> InitErrorDetails:
+    # As an error of its own kind: not all of pydantic's can be made anew. Without the input, which may be secret.
+    text = _MESSAGES.get(kind, message.removeprefix("Value error, "))
+    return {"type": PydanticCustomError("setting", "{fault}", {"fault": text}), "loc": location, "input": None}
 
 
 def _unknown_environment() -> list[str]:
@@ -222,14 +290,21 @@ def _unknown_environment() -> list[str]:
     ]
 
 
-def _fault(error: Any) -> str:
-    message = error["msg"].removeprefix("Value error, ")
+def _fault(error: ErrorDetails) -> str:
+    message = error["msg"]
     if not error["loc"]:
-        return str(message).replace("\n", "\n  - ")
-    *sections, key = [str(part) for part in error["loc"] if part != "function-before[_duration()]"]
-    if error["type"] == "extra_forbidden":
-        message = "there is no such setting"
-    return f"[{'.'.join(sections)}] {key}: {message}" if sections else f"{key}: {message}"
+        return message
+    tables: list[str] = []
+    key = ""
+    for part in error["loc"]:
+        if isinstance(part, int):
+            key += f"[{part}]"
+        elif "[" in key:
+            key += f".{part}"
+        else:
+            tables += [key] if key else []
+            key = part
+    return f"[{'.'.join(tables)}] {key}: {message}" if tables else f"[{key}]: {message}"
 
 
 def _loopback(host: str) -> bool:

@@ -181,9 +181,7 @@ def _spawn(argv: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
     def start() -> subprocess.Popen[bytes]:
         with output.open("ab") as out:
             # A session of its own: Ctrl-C in the terminal is for the tests, which close the set.
-            return subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
 
     return _spawner(os.getpid()).submit(start).result()
 
@@ -382,9 +380,9 @@ class ReplicaSet:
     def __init__(self, *, nodes: int = 1, base_dir: Path | None = None, test_commands: bool = False) -> None:
         if nodes not in (1, 3):
             raise ValueError(f"1 or 3 nodes, not {nodes}")
-        binary = find_mongod()
-        if binary is None or (reason := unavailable_reason()) is not None:
-            raise MongodUnavailable(unavailable_reason() if binary is None else reason)
+        binary, reason = find_mongod(), unavailable_reason()
+        if binary is None or reason is not None:
+            raise MongodUnavailable(reason)
         self.test_commands = test_commands
         # A name that nobody else uses: a member or client of another set that finds our port is refused.
         self.name = f"rs-{secrets.token_hex(4)}"
@@ -449,9 +447,7 @@ class ReplicaSet:
         def settled() -> bool:
             roles = [node.hello() for node in self.nodes if node.awake]
             primaries = sum(bool(hello.get("isWritablePrimary")) for hello in roles)
-            return primaries == 1 and primaries + sum(bool(hello.get("secondary")) for hello in roles) == len(
-                roles
-            )
+            return primaries == 1 and primaries + sum(bool(hello.get("secondary")) for hello in roles) == len(roles)
 
         if not _poll(settled, timeout_s=timeout_s):
             raise NoPrimary(f"not every member has its role within {timeout_s} s: {self!r}")
@@ -509,6 +505,9 @@ def _claim_directory(parent: Path) -> tuple[Path, IO[str]]:
         # OSError: held, somebody else's, or just removed by another process.
         with contextlib.suppress(OSError), path.open() as left_over:
             fcntl.flock(left_over, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The lock last: what a mongod that is still dying keeps from us is found again the next time.
+            for node in path.parent.glob("node*"):
+                shutil.rmtree(node)
             shutil.rmtree(path.parent)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     # Locked before it has the name that others look for.

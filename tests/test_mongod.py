@@ -30,9 +30,7 @@ needs_mongod = pytest.mark.skipif(unavailable_reason() is not None, reason=unava
 
 
 def connect(uri: str) -> MongoClient[dict[str, Any]]:
-    return MongoClient(
-        uri, serverSelectionTimeoutMS=10_000, connectTimeoutMS=1_000, heartbeatFrequencyMS=1_000
-    )
+    return MongoClient(uri, serverSelectionTimeoutMS=10_000, connectTimeoutMS=1_000, heartbeatFrequencyMS=1_000)
 
 
 def durable(client: MongoClient[dict[str, Any]]) -> Documents:
@@ -71,9 +69,7 @@ class TestOneNode:
         assert one_node.primary() is one_node.nodes[0]
 
     @pytest.mark.parametrize("stop", [Node.kill, Node.terminate])
-    def test_comes_back_on_its_port_with_its_data(
-        self, one_node: ReplicaSet, stop: Callable[[Node], None]
-    ) -> None:
+    def test_comes_back_on_its_port_with_its_data(self, one_node: ReplicaSet, stop: Callable[[Node], None]) -> None:
         node = one_node.nodes[0]
         before = node.pid, node.port
         with connect(one_node.uri) as client:
@@ -309,9 +305,7 @@ class TestFixtures:
             client[name]["orders"].insert_one({"_id": 1})
             assert name in client.list_database_names()
 
-    def test_a_database_is_dropped_even_under_a_fail_point_and_an_open_transaction(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_database_is_dropped_even_under_a_fail_point_and_an_open_transaction(self, tmp_path: Path) -> None:
         test = """
             from pymongo import MongoClient
             names = []
@@ -350,15 +344,11 @@ class TestFixtures:
         assert "SYNC_TEST_MONGOD=/nowhere is not an executable file." in output
 
     def test_where_skipping_is_forbidden_they_fail_with_the_reason(self, tmp_path: Path) -> None:
-        output = self.run_pytest(
-            tmp_path, self.NEEDS_MONGOD, SYNC_TEST_MONGOD="/nowhere", SYNC_TEST_NO_SKIP="1"
-        )
+        output = self.run_pytest(tmp_path, self.NEEDS_MONGOD, SYNC_TEST_MONGOD="/nowhere", SYNC_TEST_NO_SKIP="1")
         assert "2 errors" in output
         assert "SYNC_TEST_MONGOD=/nowhere is not an executable file." in output
 
-    def test_where_skipping_is_forbidden_every_skip_fails_but_no_expected_failure(
-        self, tmp_path: Path
-    ) -> None:
+    def test_where_skipping_is_forbidden_every_skip_fails_but_no_expected_failure(self, tmp_path: Path) -> None:
         test = """
             import pytest
             @pytest.mark.skip(reason="marked")

@@ -51,7 +51,7 @@ class Blocked:
             while True:
                 try:
                     value = yield waits_for
-                except BaseException as exc:  # a cancellation belongs to the write, like any await's
+                except BaseException as exc:  # noqa: BLE001 - a cancellation belongs to the write, like any await's
                     waits_for = coroutine.throw(exc)
                 else:
                     waits_for = coroutine.send(value)

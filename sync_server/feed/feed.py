@@ -7,7 +7,7 @@ stream, one query a second over the heads of the tenants that have a hub.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -55,20 +55,29 @@ class Feed:
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._read_s = float("-inf")
+        self._log_failing = False
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Hold the feed's tasks; they end with the block."""
+        failure: Exception | None = None
         async with asyncio.TaskGroup() as group:
             self._group = group
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PIN_PATIENCE_S):
+                    await self._look()
             for work in (self._listen, self._poll, self._keep_time):
                 self.spawn(_forever(work))
             try:
                 yield
+            except Exception as exc:  # noqa: BLE001 - raised below: the group would wrap it
+                failure = exc
             finally:
                 self._group = None
                 for task in list(self._tasks):
                     task.cancel()
+        if failure is not None:
+            raise failure
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run *work* in the feed's task group."""
@@ -165,25 +174,27 @@ class Feed:
 
     async def _poll(self) -> None:
         """Beside the doorbell, since a bell may fail; also what tells that the log is alive."""
-        loop = asyncio.get_running_loop()
-        failing = False
         while True:
-            tails = {tenant: hub.tail for tenant, hub in self._hubs.items()}
-            try:
-                bounds = await self._log.bounds(tails)
-            except LogError as exc:
-                if not failing:
-                    log.warning("log_unavailable", error=str(exc))
-                failing = True
-            else:
-                if failing:
-                    log.warning("log_available_again")
-                failing = False
-                self._read_s = loop.time()
-                for tenant, found in bounds.items():
-                    self._hubs[tenant].observe(found, tail_before=tails[tenant])
-            self.metrics.tail_age.set(self.tail_age_s)
             await asyncio.sleep(SAFETY_POLL_S * random.uniform(0.8, 1.0))
+            await self._look()
+
+    async def _look(self) -> None:
+        """One look at the bounds of all tenants that have a hub."""
+        tails = {tenant: hub.tail for tenant, hub in self._hubs.items()}
+        try:
+            bounds = await self._log.bounds(tails)
+        except LogError as exc:
+            if not self._log_failing:
+                log.warning("log_unavailable", error=str(exc))
+            self._log_failing = True
+        else:
+            if self._log_failing:
+                log.warning("log_available_again")
+            self._log_failing = False
+            self._read_s = asyncio.get_running_loop().time()
+            for tenant, found in bounds.items():
+                self._hubs[tenant].observe(found, tail_before=tails[tenant])
+        self.metrics.tail_age.set(self.tail_age_s)
 
     async def _keep_time(self) -> None:
         """Heartbeats, ages, and a spread goodbye where the log is gone for good."""

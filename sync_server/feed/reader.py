@@ -136,7 +136,9 @@ class Reader:
     def _try_join(self, opening: bytes = b"") -> bool:
         """Write the rest and go live, without an await, if the window holds it and it is one piece."""
         hub = self._hub
-        if self.cursor > hub.flushed:
+        # What is pending is noted only in channels that were there when it came; the one to be joined may
+        # not have been. So nothing may be pending in the step that joins.
+        if hub.flushed != hub.tail:
             hub.flush()
         if not hub.window.before <= self.cursor <= hub.flushed:
             return False

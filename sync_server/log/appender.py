@@ -121,15 +121,22 @@ class Appender:
         """Accept nothing more and finish what waits; bounded by the deadline. Idempotent."""
         self._closed = True
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._deadline_s + 1)
+            await asyncio.wait(self._tasks, timeout=self._deadline_s + GRACE_S)
         for task in list(self._tasks):
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GRACE_S)
 
     async def _run(self, tenant: str, lane: deque[_Waiting]) -> None:
         """Commit group after group until the lane is empty; ends with it, so idle tenants cost nothing."""
         try:
             while lane:
-                await self._commit(tenant, _take_group(lane, now=asyncio.get_running_loop().time()))
+                group = _take_group(lane, now=asyncio.get_running_loop().time())
+                try:
+                    await self._commit(tenant, group)
+                except BaseException:  # cancelled: the time to finish is over
+                    self._fail_all(group, OutcomeUnknown("The server is shutting down.", retry_after_s=RETRY_AFTER_S))
+                    raise
         finally:
             # Without an await since the loop saw the lane empty: nothing can have been added meanwhile.
             del self._lanes[tenant]
@@ -152,7 +159,8 @@ class Appender:
             else:
                 log.warning("append_split", tenant=tenant, members=len(group), error=repr(exc))
                 for member in group:
-                    await self._commit(tenant, [member])
+                    if not member.future.done():  # its caller may have left, or been told that it takes too long
+                        await self._commit(tenant, [member])
         else:
             self._metrics.append_group_events.observe(len(committed.events))
             for waiting, result in zip(group, committed.results, strict=True):
@@ -161,7 +169,10 @@ class Appender:
                 elif not waiting.future.done():
                     waiting.future.set_result(result)
             # The answers are only scheduled: readers and callers hear of it in the same pass of the loop.
-            self._on_commit(tenant, committed)
+            try:
+                self._on_commit(tenant, committed)
+            except Exception:
+                log.exception("on_commit_failed", tenant=tenant)
 
     async def _attempt(self, tenant: str, waiting: list[_Waiting]) -> Committed:
         """Commit a group, repeating what failed for the moment until its oldest member's time is over."""
@@ -182,9 +193,14 @@ class Appender:
             stop=lambda _state: loop.time() >= deadline_s,
             reraise=True,
         )
-        async for attempt in retrying:
-            with attempt:
-                return await self._log.transact(tenant, group, now_ms=self.wall_ms(), deadline_s=deadline_s)
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    return await self._log.transact(tenant, group, now_ms=self.wall_ms(), deadline_s=deadline_s)
+        except Exception as exc:
+            if group.doubtful is not None:
+                raise CommitUnknown(f"Whether it was written could not be found out: {exc}") from exc
+            raise
         raise AssertionError("unreachable: tenacity returns or raises")
 
     def _fail_all(self, group: list[_Waiting], error: Exception) -> None:

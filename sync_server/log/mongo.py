@@ -8,9 +8,11 @@ Everything is read at majority on the primary, so what was shown can never roll 
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from pymongo import ASCENDING, IndexModel, ReadPreference, ReturnDocument
@@ -30,7 +32,15 @@ from sync_server.log.base import (
     WriteConflict,
 )
 from sync_server.log.group import Committed, Group, Outcome, OutcomeKey, Plan, StoredEvent, View, decide
-from sync_server.log.mongo_driver import Driver, open_client, settle, translate, unknown_commit
+from sync_server.log.mongo_driver import (
+    Driver,
+    open_client,
+    settle,
+    short,
+    translate,
+    unavailable,
+    unknown_commit,
+)
 from sync_server.log.mongo_sessions import SessionRegistry
 
 __all__ = ["MongoLog"]
@@ -38,7 +48,10 @@ __all__ = ["MongoLog"]
 SCHEMA_VERSION = 1
 SIGNAL_TTL_S = 60
 TRANSACTION_LIFETIME_S = 3
+EXPIRY_PATIENCE_S = 5.0
+"""A busy appender holds the head nearly always; the sweep has to win it once."""
 _TRIM_CHUNK = 5000
+_NAMESPACE_EXISTS = 48
 _MAJORITY = ReadConcern("majority")
 _W_MAJORITY = WriteConcern("majority")
 _COLLECTIONS = ("meta", "heads", "events", "outcomes", "signals", "appenders")
@@ -65,25 +78,37 @@ class MongoLog:
         )
         self._new_epoch = new_epoch
         self._sessions = SessionRegistry(self._client, self._db["appenders"])
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._opened = False
         self._closed = False
 
     # -- opening ------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        async with self._opening, _translated():
-            if self._opened:
-                return
-            await self._probe()
-            await self._migrate()
-            await self._sessions.kill_dead()
-            self._opened = True
+        await self._ready()
 
     async def _ready(self) -> None:
         """Open if that could not be done at start: a log that comes back needs no restart of ours."""
-        if not self._opened:
-            await self.open()
+        if self._opened:
+            return
+        # One try for all who wait: one after the other, each would wait for the server anew.
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.get_running_loop().create_task(self._open(), name="log-open")
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        try:
+            await self._probe()
+            await self._migrate()
+            await self._sessions.kill_dead()
+        except OperationFailure as exc:
+            if translate(exc) is not None:
+                raise LogUnavailable(f"MongoDB cannot be used now: {short(exc)}") from exc
+            raise LogMisconfigured(f"MongoDB refuses to serve as event log: {short(exc)}") from exc
+        except PyMongoError as exc:
+            raise unavailable(exc) from exc
+        self._opened = True
 
     async def _probe(self) -> None:
         hello = await self._client.admin.command("hello")
@@ -102,8 +127,7 @@ class MongoLog:
         existing = set(await self._db.list_collection_names())
         for name in _COLLECTIONS:
             if name not in existing:
-                with suppress(CollectionInvalid):  # another process was faster
-                    await self._db.create_collection(name)
+                await self._create_collection(name)
         meta = await self._db["meta"].find_one_and_update(
             {"_id": "schema"},
             {"$setOnInsert": {"version": SCHEMA_VERSION}},
@@ -124,6 +148,15 @@ class MongoLog:
         )
         await self._db["signals"].create_index("at", expireAfterSeconds=SIGNAL_TTL_S)
 
+    async def _create_collection(self, name: str) -> None:
+        try:
+            await self._db.create_collection(name)
+        except CollectionInvalid:  # another process was faster
+            pass
+        except OperationFailure as exc:  # and was so between the driver's own look and its command
+            if exc.code != _NAMESPACE_EXISTS:
+                raise
+
     async def limit_transaction_lifetime(self) -> str | None:
         """Set the server's limit so that a lock nobody breaks ends by itself soon; why not, if it may not."""
         try:
@@ -142,12 +175,14 @@ class MongoLog:
             async with asyncio.timeout(2):
                 await self._sessions.aclose()
         await settle(self._client.close())
+        if self._opening is not None:
+            await asyncio.wait([self._opening], timeout=2)
 
     # -- reading ------------------------------------------------------------------------------------
 
     async def ensure(self, tenant: str) -> Bounds:
         await self._ready()
-        async with _translated():
+        async with _answering():
             head = await self._db["heads"].find_one({"_id": tenant})
             if head is None:
                 with suppress(OperationFailure):  # 11000: somebody else made it
@@ -162,18 +197,18 @@ class MongoLog:
 
     async def bounds(self, tenants: Collection[str]) -> dict[str, Bounds]:
         await self._ready()
-        async with _translated():
+        async with _answering():
             heads = await self._db["heads"].find({"_id": {"$in": list(tenants)}}).to_list(None)
         return {head["_id"]: _bounds(head) for head in heads}
 
     async def tenants(self) -> list[str]:
         await self._ready()
-        async with _translated():
+        async with _answering():
             return sorted(await self._db["heads"].distinct("_id"))
 
     async def read(self, tenant: str, *, after: int, limit: int) -> list[StoredEvent]:
         await self._ready()
-        async with _translated():
+        async with _answering():
             # One batch and no cursor: the server ends it at 16 MB, so a page of large events stays bounded.
             reply = await self._db.command(
                 {
@@ -190,23 +225,16 @@ class MongoLog:
     async def transact(self, tenant: str, group: Group, *, now_ms: int, deadline_s: float) -> Committed:
         await self._ready()
         try:
-            async with _translated():
-                committed = await self._transact(tenant, group, now_ms, deadline_s)
+            async with _translated(), self._sessions.using(tenant) as session:
+                committed = await self._transact(session, tenant, group, now_ms, deadline_s)
         except WriteConflict:
             with suppress(PyMongoError):
                 await self._sessions.conflicted(tenant)
             raise
-        except LogError as exc:
-            with suppress(PyMongoError):
-                await self._sessions.drop(tenant)
-            if group.doubtful is not None and not isinstance(exc, CommitUnknown):
-                raise CommitUnknown(str(exc)) from exc
-            raise
         self._sessions.got_through(tenant)
         return committed
 
-    async def _transact(self, tenant: str, group: Group, now_ms: int, deadline_s: float) -> Committed:
-        session = await self._sessions.session(tenant)
+    async def _transact(self, session: Any, tenant: str, group: Group, now_ms: int, deadline_s: float) -> Committed:
         await settle(session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=_W_MAJORITY))
         try:
             committed = await self._body(session, tenant, group, now_ms)
@@ -219,7 +247,12 @@ class MongoLog:
                 await asyncio.shield(session.abort_transaction())
             raise
         group.doubtful = committed if committed.events else None
-        await _commit(session, deadline_s)
+        try:
+            await _commit(session, deadline_s)
+        except PyMongoError as exc:
+            if translate(exc) is not None:  # surely not committed: an unknown result is CommitUnknown
+                group.doubtful = None
+            raise
         group.doubtful = None
         return committed
 
@@ -283,7 +316,7 @@ class MongoLog:
 
     async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
         await self._ready()
-        async with _translated():
+        async with _answering():
             rows = [_row(tenant, event) for event in events]
             await self._db.command(
                 # An update, because only that can put the server's own time, which the TTL is measured by.
@@ -320,7 +353,7 @@ class MongoLog:
                         wakeup = self._wakeup(change)
                         if wakeup is not None:
                             yield wakeup
-            except (PyMongoError, LogUnavailable) as exc:
+            except (PyMongoError, LogError) as exc:
                 log.debug("change_stream_reopens", error=str(exc)[:200])
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
@@ -357,7 +390,7 @@ class MongoLog:
 
     async def trim(self, tenant: str, floor: int) -> Bounds:
         await self._ready()
-        async with _translated():
+        async with _answering():
             head = await self._db["heads"].find_one_and_update(
                 {"_id": tenant},
                 [{"$set": {"floor": {"$max": ["$floor", {"$min": [floor, "$seq"]}]}}}],
@@ -375,7 +408,7 @@ class MongoLog:
 
     async def new_epoch(self, tenant: str, epoch: str) -> Bounds:
         await self._ready()
-        async with _translated():
+        async with _answering():
             head = await self._db["heads"].find_one_and_update(
                 {"_id": tenant}, {"$set": {"epoch": epoch}}, return_document=ReturnDocument.AFTER
             )
@@ -385,23 +418,27 @@ class MongoLog:
 
     async def expire_outcomes(self, tenant: str, *, now_ms: int) -> int:
         await self._ready()
-        async with _translated():
-            session = await settle(self._client.start_session(causal_consistency=False))
-            async with session:
+        give_up_s = asyncio.get_running_loop().time() + EXPIRY_PATIENCE_S
+        while True:
+            try:
+                async with _answering():
+                    return await self._expire(tenant, {"tenant": tenant, "expires_ms": {"$lt": now_ms}})
+            except WriteConflict as exc:
+                if asyncio.get_running_loop().time() >= give_up_s:
+                    raise LogUnavailable(f"The log of tenant {tenant!r} is too busy to be swept.") from exc
+            await asyncio.sleep(random.uniform(0.0005, 0.01))
+
+    async def _expire(self, tenant: str, expired: dict[str, Any]) -> int:
+        if await self._db["outcomes"].find_one(expired, {"_id": 1}) is None:
+            return 0
+        name = f"{tenant}:expiry:{uuid4().hex}"  # beside the appender's, and beside another sweep's
+        try:
+            async with self._sessions.using(name) as session:
                 await settle(session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=_W_MAJORITY))
                 try:
                     # Outcomes are only ever touched under the head, or an appender could decide on a ghost.
                     await self._db["heads"].update_one({"_id": tenant}, {"$inc": {"groups": 1}}, session=session)
-                    old = (
-                        await self._db["outcomes"]
-                        .find(
-                            {"tenant": tenant, "expires_ms": {"$lt": now_ms}},
-                            {"_id": 1},
-                            session=session,
-                            limit=500,
-                        )
-                        .to_list(None)
-                    )
+                    old = await self._db["outcomes"].find(expired, {"_id": 1}, session=session, limit=500).to_list(None)
                     await self._db["outcomes"].delete_many(
                         {"tenant": tenant, "_id": {"$in": [o["_id"] for o in old]}}, session=session
                     )
@@ -410,11 +447,13 @@ class MongoLog:
                     with suppress(PyMongoError):
                         await session.abort_transaction()
                     raise
+        finally:
+            await self._sessions.drop(name)
         return len(old)
 
     async def describe(self) -> dict[str, str]:
         await self._ready()
-        async with _translated():
+        async with _answering():
             build = await self._client.admin.command("buildInfo")
             hello = await self._client.admin.command("hello")
             limit = "unknown (no right to read it)"
@@ -449,7 +488,7 @@ async def _commit(session: Any, deadline_s: float) -> None:
 
 @asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
-    """The driver's errors become the log's; what repeating does not change passes through."""
+    """In a transaction: the driver's errors become the log's; what repeating does not change passes through."""
     try:
         yield
     except PyMongoError as exc:
@@ -457,6 +496,15 @@ async def _translated() -> AsyncIterator[None]:
         if error is None:
             raise
         raise error from exc
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    """Elsewhere: whatever the driver reports, MongoDB does not answer as it should."""
+    try:
+        yield
+    except PyMongoError as exc:
+        raise unavailable(exc) from exc
 
 
 def _bounds(head: dict[str, Any]) -> Bounds:

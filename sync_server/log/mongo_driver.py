@@ -20,7 +20,7 @@ from pymongo.errors import (
 
 from sync_server.log.base import LogError, LogMisconfigured, LogUnavailable, TransientFailure, WriteConflict
 
-__all__ = ["Driver", "open_client", "settle", "translate", "unknown_commit"]
+__all__ = ["Driver", "open_client", "settle", "short", "translate", "unavailable", "unknown_commit"]
 
 Driver = Literal["pymongo", "motor"]
 
@@ -66,12 +66,20 @@ def translate(error: PyMongoError) -> LogError | None:
     if isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT:
         return WriteConflict(str(error))
     if isinstance(error, ConnectionFailure | WaitQueueTimeoutError):
-        return LogUnavailable(f"MongoDB does not answer: {_short(error)}")
+        return LogUnavailable(f"MongoDB does not answer: {short(error)}")
     if error.has_error_label("TransientTransactionError"):
-        return TransientFailure(_short(error))
+        return TransientFailure(short(error))
     if isinstance(error, OperationFailure) and error.code in _PASSING:
-        return TransientFailure(_short(error))
+        return TransientFailure(short(error))
     return None
+
+
+def unavailable(error: PyMongoError) -> LogError:
+    """*error* outside of an appender's transaction: WriteConflict, or the log cannot be used now."""
+    meant = translate(error)
+    if isinstance(meant, WriteConflict | LogUnavailable):
+        return meant
+    return LogUnavailable(f"MongoDB cannot be used now: {short(error)}")
 
 
 def unknown_commit(error: PyMongoError) -> bool:
@@ -79,5 +87,6 @@ def unknown_commit(error: PyMongoError) -> bool:
     return error.has_error_label("UnknownTransactionCommitResult")
 
 
-def _short(error: PyMongoError) -> str:
+def short(error: PyMongoError) -> str:
+    """What *error* says, without the topology and the reply that some carry along."""
     return str(error).split(", full error", 1)[0].split(", Topology Description", 1)[0][:300]

@@ -10,6 +10,8 @@ it a retry, nothing else. Source: eventlog-evidence.md.
 import asyncio
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +24,10 @@ __all__ = ["SessionRegistry"]
 
 STALE_MS = 1000
 RENEW_S = 0.3
+FRESH_S = 0.6
+"""An entry renewed longer ago is renewed before the next use: somebody may have taken it for a dead one's."""
+LINGER_S = 3.0
+"""Renewing goes on for so long after the last use, so that steady slow traffic never waits for it."""
 CONFLICT_S = 0.2
 """A head that stays locked for longer than this is looked into; a living appender holds it for some ms."""
 
@@ -36,26 +42,45 @@ class SessionRegistry:
         self._collection = collection
         self.process_id = uuid4().hex
         self._sessions: dict[str, Any] = {}
-        self._used = False
+        self._in_use = 0
+        self._used_s = float("-inf")
+        self._renewed_s = float("-inf")
+        self._renewal = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
         self._blocked_since: dict[str, float] = {}
         self._looked_s = float("-inf")
 
-    async def session(self, tenant: str) -> Any:
-        """The tenant's session, registered before its first use."""
-        self._used = True
-        session = self._sessions.get(tenant)
-        if session is None:
-            session = await settle(self._client.start_session(causal_consistency=False))
-            self._sessions[tenant] = session
-            await self._renew()
-        if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
-        return session
+    @asynccontextmanager
+    async def using(self, name: str) -> AsyncIterator[Any]:
+        """The session *name* (a tenant's; one user at a time), registered as long as it is used.
 
-    async def drop(self, tenant: str) -> None:
-        """Do not use the tenant's session again: its state on the server is not known."""
-        session = self._sessions.pop(tenant, None)
+        It is the same one after a failure too: the next transaction on it ends what the last one may have
+        left open on the server, whatever became of its abort.
+        """
+        session = self._sessions.get(name)
+        known = session is not None
+        if session is None:
+            session = self._sessions[name] = await settle(self._client.start_session(causal_consistency=False))
+        loop = asyncio.get_running_loop()
+        self._in_use += 1
+        try:
+            if not known or loop.time() - self._renewed_s > FRESH_S:
+                try:
+                    await self._renew()
+                except BaseException:
+                    if not known:
+                        await self.drop(name)
+                    raise
+            if self._renewing is None or self._renewing.done():
+                self._renewing = loop.create_task(self._keep_renewing(), name="session-renewal")
+            yield session
+        finally:
+            self._in_use -= 1
+            self._used_s = loop.time()
+
+    async def drop(self, name: str) -> None:
+        """End the session *name*; it is not in use."""
+        session = self._sessions.pop(name, None)
         if session is not None:
             await settle(session.end_session())
 
@@ -86,29 +111,35 @@ class SessionRegistry:
         """End all sessions and take the entry back."""
         if self._renewing is not None:
             self._renewing.cancel()
-        for tenant in list(self._sessions):
-            await self.drop(tenant)
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([self._renewing])  # or it would put the entry back
+        for name in list(self._sessions):
+            await self.drop(name)
         await self._collection.delete_one({"_id": self.process_id})
 
     async def _renew(self) -> None:
-        await self._collection.update_one(
-            {"_id": self.process_id},
-            {
-                "$set": {
-                    "sessions": [s.session_id["id"] for s in list(self._sessions.values())],
-                    "where": f"{socket.gethostname()}:{os.getpid()}",
+        # One at a time, or an older list of sessions could arrive after a newer one.
+        async with self._renewal:
+            started_s = asyncio.get_running_loop().time()
+            await self._collection.update_one(
+                {"_id": self.process_id},
+                {
+                    "$set": {
+                        "sessions": [s.session_id["id"] for s in self._sessions.values()],
+                        "where": f"{socket.gethostname()}:{os.getpid()}",
+                    },
+                    "$currentDate": {"seen": True},
                 },
-                "$currentDate": {"seen": True},
-            },
-            upsert=True,
-        )
+                upsert=True,
+            )
+            self._renewed_s = started_s
 
     async def _keep_renewing(self) -> None:
         """Renew while there is work; an idle process holds no lock, so its entry may grow stale."""
-        while self._used:
-            self._used = False
+        loop = asyncio.get_running_loop()
+        while self._in_use or loop.time() - self._used_s < LINGER_S:
+            await asyncio.sleep(RENEW_S)
             try:
                 await self._renew()
             except PyMongoError as exc:
                 log.debug("session_renewal_failed", error=str(exc)[:200])
-            await asyncio.sleep(RENEW_S)

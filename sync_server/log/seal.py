@@ -8,6 +8,7 @@ always fine. Source: protocol.md 1.
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sync_server.log.base import LogMisconfigured
@@ -29,14 +30,14 @@ class HeadSeal:
     def check(self, heads: dict[str, tuple[str, int]], *, log_name: str) -> None:
         """Compare the log's *heads* (tenant to epoch, seq) with the file. Raises LogMisconfigured."""
         try:
-            sealed = {t: (str(e), int(s)) for t, (e, s) in json.loads(self._path.read_text()).items()}
-        except FileNotFoundError:
-            sealed = {}
+            sealed = self._read()
         except (ValueError, TypeError, AttributeError):
             raise LogMisconfigured(
                 f"{self._path} is damaged. If {log_name} is the original log and no restored copy, delete it; "
                 "otherwise run `sync-server log new-epoch` after deleting it."
             ) from None
+        except OSError as exc:
+            raise LogMisconfigured(f"{self._path} cannot be read ({exc.strerror}).") from exc
         for tenant, (epoch, seq) in sealed.items():
             log_epoch, log_seq = heads.get(tenant, ("", 0))
             if (log_epoch == epoch and log_seq < seq) or (not log_epoch and seq):
@@ -45,6 +46,12 @@ class HeadSeal:
                     "it is a restored or cut copy. Run `sync-server log new-epoch`, so that readers resync."
                 )
         self._heads = dict(heads)
+
+    def keep(self, heads: dict[str, tuple[str, int]]) -> None:
+        """Go on with the file's heads unchecked; those of the log where the file says nothing of a tenant."""
+        self._heads = dict(heads)
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            self._heads |= self._read()
 
     def advance(self, tenant: str, epoch: str, seq: int, *, now_s: float) -> None:
         """The log has come to *seq*. *now_s* is monotonic."""
@@ -60,14 +67,24 @@ class HeadSeal:
         self._dirty = True
         self.write()
 
+    def _read(self) -> dict[str, tuple[str, int]]:
+        try:
+            text = self._path.read_text()
+        except FileNotFoundError:
+            return {}
+        return {tenant: (str(epoch), int(seq)) for tenant, (epoch, seq) in json.loads(text).items()}
+
     def write(self) -> None:
         """Put the file in place in one step. A failure is not the log's: the next one tries again."""
         if not self._dirty:
             return
         temporary = self._path.with_name(self._path.name + ".new")
         try:
-            temporary.write_text(json.dumps(self._heads))
-            os.replace(temporary, self._path)
+            with temporary.open("w") as file:
+                file.write(json.dumps(self._heads))
+                file.flush()
+                os.fsync(file.fileno())  # or a power cut could leave an empty file, and that refuses the log
+            temporary.replace(self._path)
             self._dirty = False
         except OSError:
             pass

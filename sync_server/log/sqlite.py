@@ -9,6 +9,7 @@ events are written by multi-row inserts.
 """
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -33,9 +34,9 @@ PAGE_BYTES = 1024 * 1024
 """A page of large events is cut here, so that no reader can ask for gigabytes."""
 BUSY_TIMEOUT_MS = 5000
 _TRIM_CHUNK = 5000
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS heads (
   tenant TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, floor INTEGER NOT NULL,
   time_ms INTEGER NOT NULL
@@ -85,39 +86,47 @@ class SQLiteLog:
         self._check_seal = check_seal
         self._new_epoch = new_epoch
         self._seal = HeadSeal(path.with_name(path.name + ".head"))
-        self._lock_file: IO[str] | None = None
+        self._lock_file: IO[bytes] | None = None
         self._writer = _Connection(path, "sqlite-writer")
         self._reader = _Connection(path, "sqlite-reader")
+        self._opened = False
         self._closed = False
 
     async def open(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._exclusive:
+            if self._exclusive and self._lock_file is None:
                 self._take_lock()
         except OSError as exc:
-            raise LogMisconfigured(f"[log.sqlite] path: cannot write to {self._path.parent} ({exc.strerror})") from exc
+            error = LogUnavailable if exc.errno in _NO_SPACE else LogMisconfigured
+            raise error(f"[log.sqlite] path: cannot write to {self._path.parent} ({exc.strerror})") from exc
         await self._writer.run(self._migrate)
+        self._opened = True
+
+    async def _ready(self) -> None:
+        """Open if that could not be done at start (a full disk): a log that comes back needs no restart."""
+        if not self._opened:
+            await self.open()
 
     def _take_lock(self) -> None:
-        file = self._path.with_name(self._path.name + ".lock").open("a+")
+        file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read().decode(errors="replace").strip() or "unknown"
             file.close()
             raise LogMisconfigured(
                 f"The log {self._path} is in use by another sync-server (process {holder}). A SQLite log has "
                 'one process; stop that one, use its HTTP address, or move to [log] store = "mongodb".'
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         self._lock_file = file
+        with suppress(OSError):  # a full disk: the number is information only, the lock is what counts
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        db.executescript(_SCHEMA)
+        db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
         version = int(db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0])
         if version > SCHEMA_VERSION:
@@ -125,17 +134,21 @@ class SQLiteLog:
                 f"{self._path} was written by a newer order-sync (schema {version}, this one knows "
                 f"{SCHEMA_VERSION}). Update order-sync."
             )
+        db.executescript(_SCHEMA)  # not before: a newer file is left as it is
         heads = {t: (e, s) for t, e, s in db.execute("SELECT tenant, epoch, seq FROM heads")}
-        if self._check_seal:  # `log new-epoch` is how a refused log is made servable again
+        if self._check_seal:
             self._seal.check(heads, log_name=str(self._path))
+        else:  # `log new-epoch` is how a refused log is made servable again, tenant by tenant
+            self._seal.keep(heads)
 
     async def aclose(self) -> None:
         if self._closed:
             return
         self._closed = True
         await self._reader.aclose()
-        with suppress(LogUnavailable):
-            await self._writer.run(lambda _db: self._seal.write())
+        if self._opened:
+            with suppress(LogUnavailable):
+                await self._writer.run(lambda _db: self._seal.write())
         await self._writer.aclose()
         if self._lock_file is not None:
             self._lock_file.close()
@@ -146,6 +159,7 @@ class SQLiteLog:
                 db.execute("INSERT OR IGNORE INTO heads VALUES (?, ?, 0, 0, 0)", (tenant, self._new_epoch()))
                 return _bounds(db, tenant)
 
+        await self._ready()
         return await self._writer.run(ensure)
 
     async def bounds(self, tenants: Collection[str]) -> dict[str, Bounds]:
@@ -156,19 +170,23 @@ class SQLiteLog:
             ).fetchall()
             return {row[0]: Bounds(*row[1:]) for row in rows}
 
+        await self._ready()
         return await self._reader.run(bounds)
 
     async def tenants(self) -> list[str]:
+        await self._ready()
         return await self._reader.run(
             lambda db: [row[0] for row in db.execute("SELECT tenant FROM heads ORDER BY tenant")]
         )
 
     async def read(self, tenant: str, *, after: int, limit: int) -> list[StoredEvent]:
+        await self._ready()
         return await self._reader.run(lambda db: _read(db, tenant, after, limit))
 
     async def transact(self, tenant: str, group: Group, *, now_ms: int, deadline_s: float) -> Committed:
         # A local commit either returns or raises, so a try is never doubtful; busy_timeout bounds it.
         del deadline_s
+        await self._ready()
         return await self._writer.run(lambda db: self._transact(db, tenant, group, now_ms))
 
     def _transact(self, db: sqlite3.Connection, tenant: str, group: Group, now_ms: int) -> Committed:
@@ -217,6 +235,7 @@ class SQLiteLog:
                     (tenant, bounds.floor, _TRIM_CHUNK),
                 ).rowcount
 
+        await self._ready()
         bounds = await self._writer.run(move_floor)
         while await self._writer.run(delete_chunk) == _TRIM_CHUNK:
             pass
@@ -230,17 +249,27 @@ class SQLiteLog:
             self._seal.replace(tenant, epoch, bounds.head)
             return bounds
 
+        await self._ready()
         return await self._writer.run(rename)
 
     async def expire_outcomes(self, tenant: str, *, now_ms: int) -> int:
         def expire(db: sqlite3.Connection) -> int:
             with _transaction(db):
-                return db.execute("DELETE FROM outcomes WHERE tenant = ? AND expires_ms < ?", (tenant, now_ms)).rowcount
+                return db.execute(
+                    "DELETE FROM outcomes WHERE (tenant, principal, key) IN (SELECT tenant, principal, key"
+                    " FROM outcomes WHERE tenant = ? AND expires_ms < ? LIMIT ?)",
+                    (tenant, now_ms, _TRIM_CHUNK),
+                ).rowcount
 
+        await self._ready()
         return await self._writer.run(expire)
 
     async def describe(self) -> dict[str, str]:
-        size = sum(p.stat().st_size for p in self._path.parent.glob(self._path.name + "*"))
+        await self._ready()
+        size = 0
+        for file in self._path.parent.glob(self._path.name + "*"):
+            with suppress(FileNotFoundError):  # a checkpoint may take one away
+                size += file.stat().st_size
         return {
             "store": f"SQLite {sqlite3.sqlite_version}",
             "file": str(self._path),
@@ -255,9 +284,12 @@ class _Connection:
         self._path = path
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._db: sqlite3.Connection | None = None
+        self._closed = False
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """*work*'s result, done on the connection's thread. Raises LogUnavailable."""
+        if self._closed:
+            raise LogUnavailable(f"The event log {self._path} is closed.")
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, self._work, work)
@@ -266,7 +298,10 @@ class _Connection:
         except sqlite3.DatabaseError as exc:
             if isinstance(exc, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError):
                 raise  # a fault of the statement, not of the file
-            raise LogUnavailable(f"The event log {self._path} is damaged or no SQLite file: {exc}") from exc
+            raise LogMisconfigured(
+                f"The event log {self._path} is damaged or no SQLite file: {exc}. Put a backup in its place, then "
+                "run `sync-server log new-epoch`."
+            ) from exc
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
@@ -278,6 +313,7 @@ class _Connection:
             if self._db is not None:
                 self._db.close()
 
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._threads, close)
         self._threads.shutdown(wait=False)
 
@@ -302,10 +338,14 @@ class _transaction:  # noqa: N801 - reads as the statement it stands for
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA cache_size = -16384")
+    try:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA cache_size = -16384")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

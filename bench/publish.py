@@ -1,0 +1,68 @@
+"""Publishing over HTTP, durable when answered: batches on a few connections, and single events from 32 callers.
+
+mongod shares CPU 1 with the publisher, so its figures are those of a whole two-CPU machine.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from bench.harness import Process, measured, median, publisher, store, sync_server, workspace
+
+SHAPES: dict[str, dict[str, float]] = {
+    "batches of 1000, 4 callers": {"batch": 1000, "callers": 4},
+    "batches of 500, 4 callers": {"batch": 500, "callers": 4},
+    "single, 32 callers": {"batch": 1, "callers": 32},
+    "single, 1 caller": {"batch": 1, "callers": 1},
+}
+
+
+def main() -> None:
+    """Measure, print, write results/publish.json."""
+    options = _options()
+    rounds: dict[str, list[dict[str, float]]] = {}
+    with workspace() as directory:
+        for number in range(options.rounds):
+            for name in options.stores:
+                for index, shape in enumerate(SHAPES):
+                    home = directory / f"{name}-{number}-{index}"
+                    home.mkdir()
+                    figures = _run(name, SHAPES[shape], home, options.window)
+                    rounds.setdefault(f"{name}, {shape}", []).append(figures)
+                    print(f"round {number + 1}: {name}, {shape}: {figures['events/s']:,.0f} events/s", flush=True)
+    rows: list[dict[str, Any]] = [
+        {"store": name, "requests": shape, **median(rounds[f"{name}, {shape}"])}
+        for name in options.stores
+        for shape in SHAPES
+    ]
+    notes = report.limits(rows)
+    report.show("Durable publishing; medians of the rounds", rows, notes=notes)
+    print(report.save("publish", rows=rows, rounds=rounds, notes=notes))
+
+
+def _run(name: str, shape: dict[str, float], home: Path, window_s: float) -> dict[str, float]:
+    with store(name) as uri, sync_server(home, mongodb_uri=uri) as target:
+        meters: dict[str, Process] = {"server": target.process}
+        with publisher(target, warm=1.5, window=window_s, **shape) as source:
+            figures, used = measured(source, meters)
+    return {
+        "events/s": figures["events"] / figures["window_s"],
+        "events/CPU s": figures["events"] / max(used["server"], 0.01),
+        "p50 ms": figures["p50_ms"],
+        "p99 ms": figures["p99_ms"],
+        "server CPU": used["server"] / figures["window_s"],
+        "generator CPU": figures["cpu_share"],
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stores", nargs="+", choices=["sqlite", "mongodb"], default=["sqlite", "mongodb"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--window", type=float, default=4.0, help="seconds measured per round")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
