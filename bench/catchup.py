@@ -19,11 +19,11 @@ def main() -> None:
         for name in options.stores:
             home = directory / name
             home.mkdir()
-            with store(name) as uri:
-                with sync_server(home, mongodb_uri=uri) as target:
+            with store(name) as log:
+                with sync_server(home, log) as target:
                     _fill(target, options.events)
                 for _ in range(options.rounds):
-                    with sync_server(home, mongodb_uri=uri) as target:
+                    with sync_server(home, log) as target:
                         rounds.setdefault(name, []).append(_read_all(target, options.events))
     rows = [{"store": name, "events": options.events, **median(rounds[name])} for name in options.stores]
     notes = report.limits(rows)

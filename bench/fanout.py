@@ -54,9 +54,9 @@ def _run(kind: str, load: str, count: int, home: Path, window_s: float) -> dict[
             crowd.wait_for("CONNECTED")
             rss_after_kb = target.process.rss_kb
             with publisher(target, **_pace(kind, load, count)):
-                figures, used = measured(crowd, {"server": target.process})
+                figures, used = measured(crowd, target)
     deliveries = figures["deliveries"]
-    cpu_s = max(used["server"], 0.01)
+    cpu_s = used["server"]
     return {
         "deliveries/s": deliveries / figures["window_s"],
         "deliveries/CPU s": deliveries / cpu_s,

@@ -48,8 +48,14 @@ class Usage:
     cpu_s: float
 
 
+def usage(pid: int) -> Usage:
+    """What all threads of process *pid* have used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Usage(time.monotonic(), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
+
+
 class Process:
-    """A process on one CPU, its output in a file; killed with the block."""
+    """A process on one CPU, its output in a file."""
 
     def __init__(self, command: Iterable[str | Path], *, cpu: int, directory: Path, name: str) -> None:
         self.log_path = directory / f"{name}.log"
@@ -65,8 +71,7 @@ class Process:
 
     def usage(self) -> Usage:
         """CPU used so far, of all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return Usage(time.monotonic(), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
+        return usage(self.pid)
 
     @property
     def rss_kb(self) -> int:
@@ -108,6 +113,22 @@ class Target:
         self.process.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What a server keeps its log in: a MongoDB of its own, or nothing but a file (both None)."""
+
+    uri: str | None = None
+    pid: int | None = None
+
+    @property
+    def meters(self) -> dict[str, int]:
+        """Its process, to be measured."""
+        return {} if self.pid is None else {"mongod": self.pid}
+
+
+IN_A_FILE = Store()
+
+
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
     """A directory for one run, removed afterwards; this process and its children go to the generator's CPU."""
@@ -118,15 +139,15 @@ def workspace() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def sync_server(directory: Path, *, mongodb_uri: str | None = None, database: str = "bench") -> Iterator[Target]:
+def sync_server(directory: Path, log: Store = IN_A_FILE) -> Iterator[Target]:
     """Our server on a free port, with a SQLite log in *directory* or a MongoDB one."""
     port = free_port()
     config = directory / "sync.toml"
     lines = ["[server]", f"port = {port}", "drain_s = 1.0", "[log]"]
-    if mongodb_uri is None:
+    if log.uri is None:
         lines += ['store = "sqlite"', "[log.sqlite]", f'path = "{directory / "sync.db"}"']
     else:
-        lines += ['store = "mongodb"', "[log.mongodb]", f'uri = "{mongodb_uri}"', f'database = "{database}"']
+        lines += ['store = "mongodb"', "[log.mongodb]", f'uri = "{log.uri}"', 'database = "bench"']
     config.write_text("\n".join(lines) + "\n")
     command: list[str | Path] = [sys.executable, "-m", "sync_server", "serve", "--config", config]
     process = Process(command, cpu=SERVER_CPU, directory=directory, name="server")
@@ -156,13 +177,13 @@ def nchan(directory: Path) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def store(name: str) -> Iterator[str | None]:
-    """The URI of a fresh MongoDB for *name* "mongodb", None for "sqlite"."""
+def store(name: str) -> Iterator[Store]:
+    """A fresh MongoDB for *name* "mongodb", nothing for "sqlite"."""
     if name == "sqlite":
-        yield None
+        yield IN_A_FILE
         return
     with ReplicaSet() as replicas:
-        yield replicas.uri
+        yield Store(replicas.uri, replicas.primary().pid)
 
 
 # -- generators ---------------------------------------------------------------------------------------
@@ -232,12 +253,13 @@ def publisher(target: Target, **options: float) -> Generator:
     return Generator([*python, "--target", target.kind, "--port", str(target.port), *arguments])
 
 
-def measured(generator: Generator, meters: Mapping[str, Process]) -> tuple[dict[str, float], dict[str, float]]:
-    """The generator's figures, and the CPU seconds that each of *meters* used in its window."""
+def measured(generator: Generator, target: Target, log: Store = IN_A_FILE) -> tuple[dict[str, float], dict[str, float]]:
+    """The generator's figures, and the CPU seconds that "server" (and "mongod") used in its window."""
+    pids = {"server": target.process.pid, **log.meters}
     generator.wait_for("MEASURE")
-    before = {name: process.usage() for name, process in meters.items()}
+    before = {name: usage(pid) for name, pid in pids.items()}
     figures = generator.result()
-    used = {name: process.usage().cpu_s - before[name].cpu_s for name, process in meters.items()}
+    used = {name: max(usage(pid).cpu_s - before[name].cpu_s, 1 / _TICKS_PER_S) for name, pid in pids.items()}
     return figures, used
 
 

@@ -26,19 +26,20 @@ def main() -> None:
 
 def _run(name: str, home: Path, window_s: float) -> dict[str, float]:
     with (
-        store(name) as uri,
-        sync_server(home, mongodb_uri=uri) as target,
+        store(name) as log,
+        sync_server(home, log) as target,
         readers(target, 1, w=2, d=window_s) as reader,
     ):
         reader.wait_for("CONNECTED")
         with publisher(target, rate=EVENTS_PER_S):
-            figures, used = measured(reader, {"server": target.process})
+            figures, used = measured(reader, target, log)
     return {
         "p50 ms": figures["p50_ms"],
         "p99 ms": figures["p99_ms"],
         "max ms": figures["max_ms"],
         "samples": figures["samples"],
         "server CPU": used["server"] / figures["window_s"],
+        "mongod CPU": used.get("mongod", 0.0) / figures["window_s"],
         "generator CPU": figures["cpu_share"],
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
-from bench.harness import Process, measured, median, publisher, store, sync_server, workspace
+from bench.harness import measured, median, publisher, store, sync_server, workspace
 
 SHAPES: dict[str, dict[str, float]] = {
     "batches of 1000, 4 callers": {"batch": 1000, "callers": 4},
@@ -42,16 +42,19 @@ def main() -> None:
 
 
 def _run(name: str, shape: dict[str, float], home: Path, window_s: float) -> dict[str, float]:
-    with store(name) as uri, sync_server(home, mongodb_uri=uri) as target:
-        meters: dict[str, Process] = {"server": target.process}
-        with publisher(target, warm=1.5, window=window_s, **shape) as source:
-            figures, used = measured(source, meters)
+    with (
+        store(name) as log,
+        sync_server(home, log) as target,
+        publisher(target, warm=1.5, window=window_s, **shape) as source,
+    ):
+        figures, used = measured(source, target, log)
     return {
         "events/s": figures["events"] / figures["window_s"],
-        "events/CPU s": figures["events"] / max(used["server"], 0.01),
+        "events/CPU s": figures["events"] / used["server"],
         "p50 ms": figures["p50_ms"],
         "p99 ms": figures["p99_ms"],
         "server CPU": used["server"] / figures["window_s"],
+        "mongod CPU": used.get("mongod", 0.0) / figures["window_s"],
         "generator CPU": figures["cpu_share"],
     }
 

@@ -88,7 +88,9 @@ class Draft:
         """Remember the wait that the answer asked for; it holds for all kinds of requests."""
         asked_s = self.happening.delay_s
         if asked_s:
-            self.set(not_before_s=max(self.machine.not_before_s, self.now_s + asked_s))
+            # A little more, different for everybody: the same floor would send all of them back together.
+            until_s = self.now_s + self.policy.backoff.delay_s(1, rng=self.rng, retry_after_s=asked_s)
+            self.set(not_before_s=max(self.machine.not_before_s, until_s))
 
 
 _ORDER = {activity: number for number, activity in enumerate(Activity)}
@@ -352,9 +354,7 @@ def poll_failed(draft: Draft) -> None:
     """No page came."""
     draft.obey_retry_after()
     draft.set(poll_failures=draft.machine.poll_failures + 1)
-    delay_s = draft.policy.backoff.delay_s(
-        draft.machine.poll_failures, rng=draft.rng, retry_after_s=draft.happening.delay_s
-    )
+    delay_s = draft.policy.backoff.delay_s(draft.machine.poll_failures, rng=draft.rng)
     draft.start(Activity.POLL_TIMER, delay_s=draft.wait_s(delay_s))
 
 
@@ -462,7 +462,7 @@ def _open(draft: Draft) -> None:
 
 
 def _retry_later(draft: Draft, attempt: int) -> None:
-    delay_s = draft.policy.backoff.delay_s(attempt, rng=draft.rng, retry_after_s=draft.happening.delay_s)
+    delay_s = draft.policy.backoff.delay_s(attempt, rng=draft.rng)
     draft.start(Activity.RETRY_TIMER, delay_s=draft.wait_s(delay_s))
 
 

@@ -19,13 +19,13 @@ from rich.console import Console
 from sync_core.problems import Problem, SyncError
 from sync_server import demo as demo_module
 from sync_server.console.doctor import examine
+from sync_server.console.publish import publish_file
+from sync_server.console.tail import follow
 from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.log.base import EventLog, LogMisconfigured
 from sync_server.log.open import new_epoch, open_log
-from sync_server.console.publish import publish_file
 from sync_server.serve import EXIT_CONFIG, bind, run_worker, serve, worker_socket
 from sync_server.settings import DEFAULT_FILE, ConfigError, LogSection, Settings, load_settings
-from sync_server.console.tail import follow
 
 __all__ = ["main"]
 

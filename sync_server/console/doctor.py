@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sync_core.problems import SyncError
 from sync_core.times import iso_from_ms
+from sync_server.console.talk import checked, client, is_served, server_url
 from sync_server.log.base import EventLog, LogError
 from sync_server.log.open import open_log
 from sync_server.settings import Settings
-from sync_server.console.talk import checked, client, is_served, server_url
 
 __all__ = ["examine"]
 

@@ -9,9 +9,9 @@ from pydantic_core import from_json, to_json
 from sync_core.problems import Problem, SyncError
 from sync_server.api.publish import MAX_BODY_BYTES
 from sync_server.api.submission import MAX_EVENTS
+from sync_server.console.talk import Refused, checked, client, is_served, server_url
 from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT
 from sync_server.settings import Settings
-from sync_server.console.talk import Refused, checked, client, is_served, server_url
 
 __all__ = ["FileError", "publish_file"]
 

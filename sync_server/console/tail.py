@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx2
 
 from sync_core.sse import SSEDecoder
-from sync_server.settings import Settings
 from sync_server.console.talk import Refused, checked, client, server_url
+from sync_server.settings import Settings
 
 __all__ = ["follow"]
 

@@ -12,7 +12,6 @@ Source: protocol.md 2.1, architecture.md (the hub).
 """
 
 import asyncio
-import math
 import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -465,9 +464,10 @@ class Hub:
             channel.take_waiters()
 
     def close_some(self, share: float, reason: Goodbye, *, retry_ms: tuple[int, int]) -> None:
-        """Say goodbye to that *share* of the readers (at least one, if there are any), drawn at random."""
-        count = min(len(self.readers), math.ceil(len(self.readers) * share))
-        for reader in random.sample(list(self.readers), count):
+        """Say goodbye to about that *share* of the readers, drawn at random; to all if it is 1."""
+        count = len(self.readers) * share
+        count = int(count) + (random.random() < count % 1)
+        for reader in random.sample(list(self.readers), min(count, len(self.readers))):
             reader.close(reason, retry_ms=random.randint(*retry_ms))
 
     def forget(self, reader: Reader) -> None:

@@ -357,9 +357,7 @@ def test_start_stream_keeps_id_and_retry() -> None:
     assert decoder.last_event_id == "1"
 
 
-@pytest.mark.parametrize(
-    "unfinished", [b"id: 2\nevent: e\ndata: lost\n", b"id: 2\rdata: lo", b"id: 2\r", b"dat"]
-)
+@pytest.mark.parametrize("unfinished", [b"id: 2\nevent: e\ndata: lost\n", b"id: 2\rdata: lo", b"id: 2\r", b"dat"])
 def test_start_stream_drops_the_unfinished_block(unfinished: bytes) -> None:
     decoder = SSEDecoder()
     decoder.feed(b"id: 1\n\n" + unfinished)

@@ -1,0 +1,117 @@
+"""A reader that stops reading: it costs nothing that grows, delays nobody, and catches up or is closed."""
+
+import asyncio
+import socket
+import statistics
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.servers import SyncServer
+from tests.streams import Stream, eventually, seqs, stream
+
+BIG = {"eventType": "stage_change", "data": {"newStage": "x", "text": "y" * 100_000}, "orderID": "A"}
+SMALL = {"eventType": "stage_change", "data": {"newStage": "x"}, "orderID": "A"}
+BATCHES = 80
+
+
+def stalled_connection(port: int) -> socket.socket:
+    """A reader that asks for the stream and then never reads, with a small receive buffer."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(b"GET /api/v1/sync/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    return sock
+
+
+def rss_mb(server: SyncServer) -> float:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+async def publish(client: httpx2.AsyncClient, event: dict[str, object], count: int) -> None:
+    reply = await client.post("/api/v1/sync/events", json={"events": [event] * count})
+    assert reply.status_code == 201, reply.text
+
+
+async def latencies_ms(client: httpx2.AsyncClient, opened: Stream, count: int) -> list[float]:
+    """From publish to the arrival at *opened*, of single events."""
+    measured = []
+    for _ in range(count):
+        began_s = time.perf_counter()
+        await asyncio.gather(publish(client, SMALL, 1), opened.until("stage_change"))
+        measured.append((time.perf_counter() - began_s) * 1000)
+    return measured
+
+
+def behind(server: SyncServer) -> float:
+    text = httpx2.get(f"{server.base_url}/metrics", trust_env=False).text
+    return float(text.split("\nsync_readers_behind ")[1].split()[0])
+
+
+@pytest.mark.timeout(180)
+async def test_stalled_readers_cost_no_memory_and_delay_nobody(tmp_path: Path) -> None:
+    with SyncServer(tmp_path, config="[feed]\nwindow_bytes = 1000000\n") as server:
+        async with httpx2.AsyncClient(base_url=server.base_url, timeout=60, trust_env=False) as client:
+            async with stream(server.port) as opened:
+                await opened.until("caught_up")
+                before_ms = await latencies_ms(client, opened, 100)
+                stalled = [stalled_connection(server.port) for _ in range(10)]
+                for n in range(BATCHES):  # 80 MB for each of them, far beyond any socket buffer
+                    await publish(client, BIG, 10)
+                    while len(opened.seen) < 101 + 10 * (n + 1):
+                        await opened.next()
+                    if n == BATCHES // 4:
+                        early_mb = rss_mb(server)
+                assert behind(server) == 10
+                assert rss_mb(server) - early_mb < 20
+                after_ms = await latencies_ms(client, opened, 100)
+            # Within noise: the machine of a CI run is shared, so this only tells a delay from none.
+            assert statistics.median(after_ms) < 3 * statistics.median(before_ms) + 5
+            for sock in stalled:
+                sock.close()
+            await eventually(lambda: behind(server) == 0)
+
+
+@pytest.mark.timeout(180)
+async def test_a_reader_that_resumes_catches_up_completely(tmp_path: Path) -> None:
+    with SyncServer(tmp_path, config="[feed]\nwindow_bytes = 1000000\n") as server:
+        async with (
+            httpx2.AsyncClient(base_url=server.base_url, timeout=60, trust_env=False) as client,
+            stream(server.port, buffer_bytes=2**14) as opened,
+        ):
+            await opened.until("caught_up")
+            for _ in range(BATCHES):
+                await publish(client, BIG, 10)
+            assert behind(server) == 1
+            while len(opened.envelopes) < 10 * BATCHES:
+                await opened.next()
+            await eventually(lambda: behind(server) == 0)
+            await publish(client, SMALL, 1)
+            while len(opened.envelopes) < 10 * BATCHES + 1:
+                await opened.next()
+            assert seqs(opened.envelopes) == list(range(1, 10 * BATCHES + 2))
+
+
+@pytest.mark.timeout(180)
+async def test_a_reader_that_never_resumes_is_closed(tmp_path: Path) -> None:
+    with SyncServer(tmp_path, config="[feed]\nslow_close_s = 1\n") as server:
+        sock = stalled_connection(server.port)
+        async with httpx2.AsyncClient(base_url=server.base_url, timeout=60, trust_env=False) as client:
+            for _ in range(BATCHES):
+                await publish(client, BIG, 10)
+            await eventually(lambda: "\nsync_readers 0.0\n" in httpx2.get(f"{server.base_url}/metrics").text)
+            text = (await client.get("/metrics")).text
+        assert "\nsync_slow_closes_total 1.0\n" in text
+        assert 'sync_goodbyes_total{reason="slow"} 1.0' in text
+        # Cut, not ended: what had been sent arrives, then the connection is gone in the middle of the response.
+        sock.settimeout(10)
+        received = b""
+        with suppress(ConnectionResetError):
+            while piece := sock.recv(2**20):
+                received = received[-100:] + piece
+        assert not received.endswith(b"0\r\n\r\n")
+        sock.close()

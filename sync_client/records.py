@@ -1,0 +1,131 @@
+"""What the cache keeps, and the two things one can ask of any cache, whatever it is made of. Only data."""
+
+import enum
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["Arrival", "Batch", "Cache", "Mark", "Record", "Saved", "Transaction"]
+
+DEFAULT_RETENTION_S = 3600.0
+DEFAULT_RETENTION_EVENTS = 100
+MAX_PARKED = 1000
+
+
+class Mark(enum.IntEnum):
+    """How far delivery has come with an event."""
+
+    WAITING = 0
+    PROCESSED = 1
+    PARKED = 2
+    """A handler failed for good; it is kept aside for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event as it came. *id* is None for an ephemeral one. *envelope* is its JSON text."""
+
+    id: str | None
+    event_type: str
+    envelope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one network chunk brought; stored in one commit, or not at all. None leaves a value as it was."""
+
+    arrivals: Sequence[Arrival] = ()
+    source: str = "sse"
+    received_at_ms: int = 0
+    cursor: str | None = None
+    filter: str | None = None
+    access: str | None = None
+    resync: str | None = None
+    """The reason why a resync is needed from here on; "" clears it."""
+    known: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event of the cache. *n* is its place in the order of arrival."""
+
+    n: int
+    id: str | None
+    event_type: str
+    envelope: str
+    received_at_ms: int
+    source: str
+    mark: Mark
+    acknowledged: bool
+
+
+@dataclass(slots=True)
+class Saved:
+    """What a client finds of its earlier life."""
+
+    cursor: str | None = None
+    filter: str | None = None
+    access: str | None = None
+    resync: str = ""
+    known: str = ""
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+class Transaction(Protocol):
+    """What a transactional handler may change, together with the event's mark: values by key, as JSON."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+
+    def put(self, key: str, value: Any) -> None: ...
+
+    def delete(self, key: str) -> None: ...
+
+
+class Cache(Protocol):
+    """Calls are made one at a time, all from the same thread; each is durable when it returns."""
+
+    @property
+    def where(self) -> str:
+        """For people: the file's path, or "memory"."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Size of the events that wait for delivery."""
+
+    @property
+    def backlog(self) -> int:
+        """Number of the events that wait for delivery."""
+
+    def load(self) -> Saved: ...
+
+    def commit(self, batch: Batch) -> int:
+        """Store it; the number of events that were new. Raises CacheUnwritable."""
+
+    def waiting(self, *, after: int, limit: int) -> list[Record]:
+        """Undelivered events behind *after*, oldest first."""
+
+    def mark(self, numbers: Iterable[int], mark: Mark) -> None: ...
+
+    def transact(self, record: Record, work: Callable[[Transaction], None]) -> None:
+        """Run *work* and mark the event processed, both or neither."""
+
+    def acknowledge(self, event_id: str) -> bool:
+        """Set the flag; False if the event is not here (any more)."""
+
+    def events(self, *, limit: int, mark: Mark | None = None) -> list[Record]:
+        """The newest ones, oldest of them first."""
+
+    def trim(self, *, now_ms: int, max_age_s: float, max_events: int) -> int:
+        """Remove processed events above either bound; how many."""
+
+    def set_meta(self, key: str, value: str) -> None: ...
+
+    def get_value(self, key: str, default: Any = None) -> Any:
+        """What transactional handlers put under *key*."""
+
+    def size_bytes(self) -> int: ...
+
+    def clear(self) -> None:
+        """Forget events and cursor; metrics and configuration stay."""
+
+    def close(self) -> None: ...
