@@ -67,6 +67,8 @@ class ConfigError(SyncError):
 
 
 def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):  # the default, where another key of its section was given
+        return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0
     if not 1 <= seconds <= _MAX_DURATION_S:

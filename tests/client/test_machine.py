@@ -88,6 +88,8 @@ class AnyCourse(RuleBasedStateMachine):
 
     def feed(self, signal: Signal, **details: Any) -> None:
         before = self.machine
+        if signal.value.endswith("_due"):
+            self.now_s = max(self.now_s, before.not_before_s)  # timers are set beyond it
         happening = Happening(signal, self.now_s, **details)
         self.machine, effects = step(before, happening, policy=self.policy, rng=lambda: self.random)
         for effect in effects:
@@ -137,8 +139,6 @@ class AnyCourse(RuleBasedStateMachine):
             Activity.PROBE_TIMER: [Signal.PROBE_DUE], Activity.UNATTENDED_TIMER: [Signal.UNATTENDED_DUE],
         }  # fmt: skip
         activity = data.draw(st.sampled_from(sorted(self.machine.active, key=lambda a: a.value)))
-        if activity.value.endswith("_timer") and self.machine.not_before_s > self.now_s:
-            self.now_s = self.machine.not_before_s  # timers are set beyond it
         self.feed(data.draw(st.sampled_from(answers[activity])))
 
     @invariant()

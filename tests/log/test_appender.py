@@ -10,8 +10,8 @@ from sync_server.log.appender import (
     MAX_GROUP_BYTES,
     MAX_GROUP_EVENTS,
     MAX_WAITING_BYTES,
-    AppendFailed,
     Appender,
+    AppendFailed,
 )
 from sync_server.log.base import EventLog
 from sync_server.log.group import Committed, Decision, NewEvent, OutcomeKey, Receipt, View

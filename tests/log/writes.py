@@ -94,7 +94,7 @@ async def read_all(
 async def until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = PATIENCE_S) -> None:
     """Returns when *condition* holds."""
     async with asyncio.timeout(timeout_s):
-        while not await condition():  # noqa: ASYNC110 - what is looked at is mostly in another process
+        while not await condition():
             await asyncio.sleep(0.01)
 
 

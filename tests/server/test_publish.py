@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
         assert "request_failed" not in server.log_text()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server: SyncServer) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=server.base_url, timeout=30, trust_env=False) as client:
         yield client

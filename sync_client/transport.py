@@ -1,0 +1,221 @@
+"""HTTP: the only module that knows httpx2. A stream of bytes, or a page of JSON; errors mapped once, here.
+
+Redirects are followed by hand, because the token must not travel to another origin, not even from http to
+https on the same host. Source: protocol.md 2, 5, 6.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from sync_client.backoff import parse_retry_after
+from sync_client.errors import (
+    ConfigurationError,
+    CursorLost,
+    NetworkFailed,
+    NotAStream,
+    Refused,
+    RequestFailed,
+    ServerBusy,
+    StopAsked,
+    Unauthorized,
+)
+
+__all__ = ["POLL_PATH", "STREAM_PATH", "Stream", "Transport"]
+
+STREAM_PATH = "/api/v1/sync/events"
+POLL_PATH = "/api/v1/sync/poll"
+MAX_REDIRECTS = 5
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 30.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_RETRYABLE = frozenset({408, 425, 429})
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Stream:
+    """An open response body. *retry_after_s* and status have been dealt with by now."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises NetworkFailed when it is cut off."""
+        with _mapped():
+            async for chunk in self._response.aiter_raw():
+                if chunk:
+                    yield chunk
+
+
+class Transport:
+    """Requests to one server. Close with ``aclose``."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        trust_env: bool = True,
+    ) -> None:
+        """Raises ConfigurationError for a URL that cannot be one of a server."""
+        self._base = _checked_url(base_url)
+        self._headers = [(k.encode("ascii"), v.encode("utf-8")) for k, v in (headers or {}).items()]
+        self._request_timeout_s = request_timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._client = httpx2.AsyncClient(
+            verify=verify,
+            trust_env=trust_env,
+            timeout=httpx2.Timeout(request_timeout_s, connect=connect_timeout_s),
+            limits=httpx2.Limits(max_connections=20, max_keepalive_connections=4, keepalive_expiry=30),
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        path: str = STREAM_PATH,
+        *,
+        params: Mapping[str, str] | None = None,
+        last_event_id: str = "",
+        token: str | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> AsyncIterator[Stream]:
+        """An open event stream. Raises RequestFailed unless the answer is one."""
+        headers = [(b"Accept", b"text/event-stream"), (b"Cache-Control", b"no-cache")]
+        if last_event_id:
+            headers.append((b"Last-Event-ID", last_event_id.encode("utf-8", "surrogatepass")))
+        # No read timeout here: how long silence may last is the driver's to say.
+        timeout = httpx2.Timeout(None, connect=self._connect_timeout_s, write=self._request_timeout_s)
+        response = await self._send(
+            method, path, params=params, headers=headers, token=token, timeout=timeout, body=body, streamed=True
+        )
+        try:
+            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if response.status_code == 200 and media_type == "text/event-stream":
+                yield Stream(response)
+                return
+            await _read_little(response)
+            if response.status_code == 200:
+                raise NotAStream(f"200, but {media_type or 'no content type'} instead of an event stream", status=200)
+            raise _failure(response)
+        finally:
+            await response.aclose()
+
+    async def get_json(
+        self, path: str, *, params: Mapping[str, str] | None = None, token: str | None = None
+    ) -> dict[str, Any]:
+        """A plain request. Raises RequestFailed."""
+        headers = [(b"Accept", b"application/json")]
+        response = await self._send(
+            "GET", path, params=params, headers=headers, token=token, timeout=None, body=None, streamed=False
+        )
+        if response.status_code != 200:
+            raise _failure(response)
+        return _json_object(response)
+
+    async def aclose(self) -> None:
+        """Close all connections. Idempotent."""
+        await self._client.aclose()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None,
+        headers: list[tuple[bytes, bytes]],
+        token: str | None,
+        timeout: httpx2.Timeout | None,
+        body: bytes | None,
+        streamed: bool,
+    ) -> httpx2.Response:
+        """The first answer that is no redirect."""
+        base_path = self._base.path.rstrip("/")
+        url = self._base.copy_with(path=base_path + path) if path else self._base
+        if params:
+            url = url.copy_merge_params(dict(params))
+        for _ in range(MAX_REDIRECTS + 1):
+            own = url.origin == self._base.origin
+            sent = headers + (self._headers if own else [])
+            if own and token is not None:
+                sent = [*sent, (b"Authorization", b"Bearer " + token.encode("utf-8"))]
+            with _mapped():
+                request = self._client.build_request(
+                    method, url, headers=sent, content=body, **({} if timeout is None else {"timeout": timeout})
+                )
+                response = await self._client.send(request, stream=streamed, follow_redirects=False)
+                if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    return response
+                await response.aclose()
+                url = url.join(response.headers["location"])
+            if response.status_code == 303:
+                method, body = "GET", None
+            if url.scheme not in ("http", "https"):
+                break
+        raise Refused(f"redirected too often, or to {url.scheme}:", status=response.status_code)
+
+
+class _mapped:  # noqa: N801 - reads as what it does
+    """Foreign errors become ours at this edge and nowhere else."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> None:
+        if isinstance(exc, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
+            raise Refused(f"redirected to an unusable address: {exc}") from exc
+        if isinstance(exc, httpx2.RequestError):
+            raise NetworkFailed(f"{type(exc).__name__}: {exc}".rstrip(": ")) from exc
+
+
+def _checked_url(base_url: str) -> httpx2.URL:
+    try:
+        url = httpx2.URL(base_url)
+    except (httpx2.InvalidURL, TypeError) as exc:
+        raise ConfigurationError(f"base_url {base_url!r} is not a URL: {exc}") from exc
+    if url.scheme not in ("http", "https") or not url.host or any(c.isspace() for c in url.host):
+        raise ConfigurationError(f"base_url {base_url!r} is not the http(s) address of a server")
+    return url
+
+
+def _failure(response: httpx2.Response) -> RequestFailed:
+    status = response.status_code
+    retry_after_s = parse_retry_after(response.headers.get("retry-after"))
+    if status == 204:
+        return StopAsked("the server asks to stop", status=status)
+    if status in (401, 403):
+        return Unauthorized(f"not let in ({status})", status=status)
+    if status == 410:
+        return CursorLost("the cursor leads nowhere", document=_json_object(response, strict=False))
+    if status >= 500 or status in _RETRYABLE:
+        return ServerBusy(f"the server answers {status}", status=status, retry_after_s=retry_after_s)
+    return Refused(f"the server answers {status}", status=status)
+
+
+def _json_object(response: httpx2.Response, *, strict: bool = True) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except (ValueError, httpx2.ResponseNotRead) as exc:
+        if strict:
+            raise NotAStream("the answer is not JSON", status=response.status_code) from exc
+        return {}
+    if isinstance(document, dict):
+        return document
+    if strict:
+        raise NotAStream("the answer is not a JSON object", status=response.status_code)
+    return {}
+
+
+async def _read_little(response: httpx2.Response) -> None:
+    """Take a short body in, for its problem document; nothing is worth waiting for here."""
+    declared = response.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and len(declared) < 6:
+        with _mapped():
+            await response.aread()

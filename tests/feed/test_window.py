@@ -1,0 +1,73 @@
+"""The window, the encoding and the thinning of events, by themselves."""
+
+import json
+
+import pytest
+
+from sync_server.feed.window import EVENT_OVERHEAD_BYTES, PIECE_BYTES, FeedEvent, Window, encode, piece, thin
+from sync_server.log.group import StoredEvent
+
+
+def stored(seq: int, *, tail: str = '"data":{"n":1}}') -> StoredEvent:
+    return StoredEvent(seq, 1_763_634_600_123, "stage_change", ("orderID=A",), None, "anonymous", tail)
+
+
+def event(seq: int, event_type: str = "stage_change", *tags: str) -> FeedEvent:
+    return FeedEvent(seq, event_type, tags, None, "anonymous", b"x" * 100, 0)
+
+
+def test_an_event_is_encoded_as_one_block() -> None:
+    encoded = encode("k3f9a2c1", stored(7))
+    assert encoded.block == (
+        b"event: stage_change\nid: k3f9a2c1.7\n"
+        b'data: {"id":"k3f9a2c1.7","eventType":"stage_change",'
+        b'"timestamp":"2025-11-20T10:30:00.123Z","data":{"n":1}}\n\n'
+    )
+    assert json.loads(encoded.envelope)["id"] == "k3f9a2c1.7"
+
+
+def test_an_ephemeral_event_has_no_id_anywhere() -> None:
+    encoded = encode("k3f9a2c1", stored(0))
+    assert b"id:" not in encoded.block
+    assert "id" not in json.loads(encoded.envelope)
+
+
+def test_the_window_gives_up_its_oldest_events_beyond_its_bytes() -> None:
+    window = Window(start=10, max_bytes=5 * (100 + EVENT_OVERHEAD_BYTES))
+    for seq in range(11, 5000):
+        window.append(event(seq))
+        assert window.last == seq
+        assert window.last - window.before == min(seq - 10, 5)
+    assert [e.seq for e in window.after(window.before, upto=window.last)] == [4995, 4996, 4997, 4998, 4999]
+    assert [e.seq for e in window.after(4997, upto=4998)] == [4998]
+    assert window.after(4999, upto=4999) == []
+    with pytest.raises(ValueError, match="has left the window"):
+        window.after(4993, upto=4999)
+
+
+def test_the_window_takes_only_the_next_event() -> None:
+    window = Window(start=10, max_bytes=1000)
+    for wrong in (10, 12):
+        with pytest.raises(ValueError, match="does not follow"):
+            window.append(event(wrong))
+
+
+def test_a_piece_is_bounded_by_bytes_but_never_empty() -> None:
+    large = FeedEvent(1, "a", (), None, "p", b"x" * (PIECE_BYTES + 1), 0)
+    assert piece([large, large]) == [large]
+    assert piece([event(1), event(2)]) == [event(1), event(2)]
+    assert piece([]) == []
+
+
+def test_thinning_keeps_the_newest_of_each_entity_at_its_seq() -> None:
+    latest = {"position": "vehicleID="}
+    events = [
+        event(1, "position", "vehicleID=1"),
+        event(2, "position", "vehicleID=2"),
+        event(3, "stage_change", "vehicleID=1"),
+        event(4, "position", "orderID=9", "vehicleID=1"),
+        event(5, "position"),
+        event(6, "position"),
+    ]
+    assert [e.seq for e in thin(events, latest)] == [2, 3, 4, 5, 6]
+    assert thin(events, {}) == events
