@@ -420,12 +420,13 @@ class MongoLog:
         await self._ready()
         give_up_s = asyncio.get_running_loop().time() + EXPIRY_PATIENCE_S
         while True:
-            try:
-                async with _answering():
-                    return await self._expire(tenant, {"tenant": tenant, "expires_ms": {"$lt": now_ms}})
-            except WriteConflict as exc:
-                if asyncio.get_running_loop().time() >= give_up_s:
-                    raise LogUnavailable(f"The log of tenant {tenant!r} is too busy to be swept.") from exc
+            async with _answering():
+                try:
+                    async with _translated():
+                        return await self._expire(tenant, {"tenant": tenant, "expires_ms": {"$lt": now_ms}})
+                except TransientFailure as exc:
+                    if asyncio.get_running_loop().time() >= give_up_s:
+                        raise LogUnavailable(f"Outcomes of tenant {tenant!r} could not be swept: {exc}") from exc
             await asyncio.sleep(random.uniform(0.0005, 0.01))
 
     async def _expire(self, tenant: str, expired: dict[str, Any]) -> int:

@@ -74,11 +74,8 @@ def translate(error: PyMongoError) -> LogError | None:
     return None
 
 
-def unavailable(error: PyMongoError) -> LogError:
-    """*error* outside of an appender's transaction: WriteConflict, or the log cannot be used now."""
-    meant = translate(error)
-    if isinstance(meant, WriteConflict | LogUnavailable):
-        return meant
+def unavailable(error: PyMongoError) -> LogUnavailable:
+    """*error* outside of transactions, where nothing is repeated."""
     return LogUnavailable(f"MongoDB cannot be used now: {short(error)}")
 
 

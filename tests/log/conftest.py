@@ -130,12 +130,13 @@ class FailPoint:
     def __init__(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
         self._client = client
 
-    async def set(self, *commands: str, times: int | None = None, **data: Any) -> None:
-        """The next *times* (None: all) of *commands* fail as *data* says."""
+    async def set(self, *commands: str, times: int | None = None, skip: int | None = None, **data: Any) -> None:
+        """The next *times* of *commands* fail as *data* says; or all, or all after the first *skip*."""
+        mode = "alwaysOn" if times is None else {"times": times}
         await self._client.admin.command(
             "configureFailPoint",
             "failCommand",
-            mode="alwaysOn" if times is None else {"times": times},
+            mode=mode if skip is None else {"skip": skip},
             data={"failCommands": list(commands), "appName": "order-sync", **data},
         )
 
