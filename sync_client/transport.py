@@ -69,10 +69,10 @@ class Transport:
         self._headers = [(k.encode("ascii"), v.encode("utf-8")) for k, v in (headers or {}).items()]
         self._request_timeout_s = request_timeout_s
         self._connect_timeout_s = connect_timeout_s
+        self._timeout = httpx2.Timeout(request_timeout_s, connect=connect_timeout_s)
         self._client = httpx2.AsyncClient(
             verify=verify,
             trust_env=trust_env,
-            timeout=httpx2.Timeout(request_timeout_s, connect=connect_timeout_s),
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=4, keepalive_expiry=30),
         )
 
@@ -88,7 +88,11 @@ class Transport:
         body: bytes | None = None,
     ) -> AsyncIterator[Stream]:
         """An open event stream. Raises RequestFailed unless the answer is one."""
-        headers = [(b"Accept", b"text/event-stream"), (b"Cache-Control", b"no-cache")]
+        headers = [
+            (b"Accept", b"text/event-stream"),
+            (b"Cache-Control", b"no-cache"),
+            (b"Accept-Encoding", b"identity"),  # a compressor on the way would hold events back
+        ]
         if last_event_id:
             headers.append((b"Last-Event-ID", last_event_id.encode("utf-8", "surrogatepass")))
         # No read timeout here: how long silence may last is the driver's to say.
@@ -148,7 +152,7 @@ class Transport:
                 sent = [*sent, (b"Authorization", b"Bearer " + token.encode("utf-8"))]
             with _mapped():
                 request = self._client.build_request(
-                    method, url, headers=sent, content=body, **({} if timeout is None else {"timeout": timeout})
+                    method, url, headers=sent, content=body, timeout=timeout or self._timeout
                 )
                 response = await self._client.send(request, stream=streamed, follow_redirects=False)
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:

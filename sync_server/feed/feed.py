@@ -167,8 +167,8 @@ class Feed:
             if isinstance(wakeup, Bell):
                 ringing = hubs.values() if wakeup.tenant is None else [hubs.get(wakeup.tenant)]
                 for hub in list(ringing):
-                    if hub is not None and (wakeup.head is None or wakeup.head > hub.tail):
-                        hub.ring()
+                    if hub is not None:
+                        hub.ring(wakeup.head)
             elif wakeup.tenant in hubs:
                 hubs[wakeup.tenant].signal(wakeup.events)
 

@@ -65,6 +65,7 @@ class FeedSettings:
 class Pin:
     """Where a reader begins. *reset* is set where its cursor led nowhere; then *seq* is the head."""
 
+    epoch: str
     seq: int
     resume: str
     reset: Reset | None = None
@@ -108,6 +109,7 @@ class Hub:
         self._expiring: dict[int, set[Reader]] = {}
         self._expired_tick = int(self.now())
         self._delivered = 0
+        self._back_since_s: float | None = None
 
     def _begin_epoch(self, bounds: Bounds) -> None:
         self.epoch = bounds.epoch
@@ -158,25 +160,48 @@ class Hub:
                 self._note(channel, event)
         self._schedule_flush()
 
-    def ring(self) -> None:
-        """Somebody may have written. Reads on, unless it is likely to be what this process is committing."""
-        if self._is_writing(self.tenant):
-            asyncio.get_running_loop().call_later(OWN_COMMIT_GRACE_S, self._bell.set)
+    def ring(self, head: int | None = None) -> None:
+        """Somebody may have written, up to *head* if that is known: read on.
+
+        Most bells are echoes of what this process is committing and will be offered in a moment; those are
+        waited for, or every commit would be read back.
+        """
+        if head is not None and head <= self.tail:
+            return
+        if head is not None and self._is_writing(self.tenant):
+            asyncio.get_running_loop().call_later(OWN_COMMIT_GRACE_S, self._ring_if_behind, head)
         else:
+            self._bell.set()
+
+    def _ring_if_behind(self, head: int) -> None:
+        if head > self.tail:
             self._bell.set()
 
     def observe(self, bounds: Bounds, *, tail_before: int) -> None:
         """Fresh *bounds* of the log, asked for when ``tail`` was *tail_before*."""
         self._was_read()
-        if bounds.epoch != self.epoch or bounds.head < tail_before:
-            went_back = bounds.epoch == self.epoch
-            if went_back:
-                log.error("log_went_back", tenant=self.tenant, tail=tail_before, head=bounds.head)
-            self._restart(bounds, Reset.FUTURE if went_back else Reset.EPOCH)
+        if bounds.epoch != self.epoch:
+            self._restart(bounds, Reset.EPOCH)
             return
+        if bounds.head < tail_before:
+            self._went_back(bounds)
+            return
+        self._back_since_s = None
         self.floor = max(self.floor, bounds.floor)
         if bounds.head > self.tail:
             self._bell.set()
+
+    def _went_back(self, bounds: Bounds) -> None:
+        """The log ends before what was shown: restored without a new epoch, if that is so for long.
+
+        A primary that has just been deposed may answer from its past for a moment.
+        """
+        now = self.now()
+        self._back_since_s = self._back_since_s or now
+        if now - self._back_since_s >= FUTURE_PATIENCE_S:
+            log.error("log_went_back", tenant=self.tenant, tail=self.tail, head=bounds.head)
+            self._back_since_s = None
+            self._restart(bounds, Reset.FUTURE)
 
     def _was_read(self) -> None:
         self.read_s = self.now()
@@ -187,6 +212,7 @@ class Hub:
         for channel in self._dirty:
             channel.take_pending({})
         self._dirty.clear()
+        self._pending_bytes = 0
         self._begin_epoch(bounds)
         for reader in list(self.readers):
             reader.rewind(reason)
@@ -396,23 +422,23 @@ class Hub:
         """
         if text is None or text == NOW:
             self.flush()
-            return Pin(self.flushed, "now")
+            return Pin(self.epoch, self.flushed, "now")
         if text == EARLIEST:
-            return Pin(self.floor, "start")
+            return Pin(self.epoch, self.floor, "start")
         try:
             cursor = Cursor.parse(text)
         except MalformedCursor:
-            return self._reset_pin(Reset.MALFORMED)
+            return self.reset_pin(Reset.MALFORMED)
         if cursor.epoch != self.epoch or cursor.seq > self.tail:
             # Perhaps it comes from a process that is ahead of this one: only the log itself can tell.
             await self._catch_sight_of(cursor)
         if cursor.epoch != self.epoch:
-            return self._reset_pin(Reset.EPOCH)
+            return self.reset_pin(Reset.EPOCH)
         if cursor.seq > self.tail:
-            return self._reset_pin(Reset.FUTURE)
+            return self.reset_pin(Reset.FUTURE)
         if cursor.seq < self.floor:
-            return self._reset_pin(Reset.EXPIRED)
-        return Pin(cursor.seq, "resumed")
+            return self.reset_pin(Reset.EXPIRED)
+        return Pin(self.epoch, cursor.seq, "resumed")
 
     async def _catch_sight_of(self, cursor: Cursor) -> None:
         """Wait until the tail has come to *cursor*, as long as fresh reads of the log say that it may."""
@@ -429,9 +455,10 @@ class Hub:
                 return
             await asyncio.sleep(0.05)
 
-    def _reset_pin(self, reason: Reset) -> Pin:
+    def reset_pin(self, reason: Reset) -> Pin:
+        """At head, for a reader whose cursor leads nowhere."""
         self.flush()
-        return Pin(self.flushed, "reset", reason)
+        return Pin(self.epoch, self.flushed, "reset", reason)
 
     def reset_document(self, reason: Reset) -> dict[str, Any]:
         """What a reader whose cursor leads nowhere is told. Source: protocol.md 2.1."""

@@ -16,7 +16,7 @@ from sync_core.problems import CursorGone, Unavailable
 from sync_core.times import iso_from_ms
 from sync_server.feed.control import Reset
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
-from sync_server.feed.hub import Hub
+from sync_server.feed.hub import Hub, Pin
 from sync_server.feed.pages import Hole
 from sync_server.feed.request import FeedRequest
 from sync_server.feed.stream import LOG_LOST_RETRY_AFTER_S
@@ -61,7 +61,7 @@ class Poll:
         pin = await hub.pin(request.cursor)
         if pin.reset is not None:
             raise _gone(hub, pin.reset)
-        page = await self._page(hub, request, after=pin.seq, limit=limit, wait_s=wait_s)
+        page = await self._page(hub, request, pin, limit=limit, wait_s=wait_s)
         etag = f'W/"{hub.cursor_text(page.after)}-{page.cursor}"'
         response = _response(hub, page)
         response.headers["ETag"] = etag
@@ -73,19 +73,19 @@ class Poll:
         self._feed.metrics.polls.labels(str(response.status_code)).inc()
         return response
 
-    async def _page(self, hub: Hub, request: FeedRequest, *, after: int, limit: int, wait_s: float) -> Page:
+    async def _page(self, hub: Hub, request: FeedRequest, pin: Pin, *, limit: int, wait_s: float) -> Page:
         deadline_s = hub.now() + wait_s
-        epoch, cursor = hub.epoch, after
+        cursor = pin.seq
         while True:
-            page = await _scan(hub, request, after=after, cursor=cursor, limit=limit)
+            page = await _scan(hub, request, after=pin.seq, cursor=cursor, limit=limit)
+            if hub.epoch != pin.epoch:  # the log was replaced meanwhile
+                raise _gone(hub, Reset.EPOCH)
             left_s = deadline_s - hub.now()
             if page.events or not page.up_to_date or left_s <= 0 or self._feed.draining:
                 return page
             # No await since the scan saw the tail, so nothing can have slipped by before this waits.
             cursor = page.cursor
             await _wait_for_flush(hub, request, left_s)
-            if hub.epoch != epoch:
-                raise _gone(hub, Reset.EPOCH)
 
 
 async def _wait_for_flush(hub: Hub, request: FeedRequest, timeout_s: float) -> None:

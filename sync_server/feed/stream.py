@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from sync_core.problems import Unavailable
 from sync_core.times import iso_from_ms
 from sync_server.feed.connection import connect
-from sync_server.feed.control import Goodbye, control_event
+from sync_server.feed.control import Goodbye, Reset, control_event
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
 from sync_server.feed.hub import Hub, Pin
 from sync_server.feed.reader import Reader
@@ -66,6 +66,8 @@ class EventStream:
     def _admit(self, hub: Hub, pin: Pin, request: FeedRequest, send: Send) -> Reader:
         """Without an await since the pin: what is published from here on reaches this reader."""
         settings = self._feed.settings
+        if pin.epoch != hub.epoch:  # the log was replaced while the head was sent
+            pin = hub.reset_pin(Reset.EPOCH)
         lifetime_s = settings.max_age_s * random.uniform(0.8, 1.2)
         reader = Reader(
             hub,

@@ -238,19 +238,18 @@ class MongoLog:
         await settle(session.start_transaction(read_concern=ReadConcern("snapshot"), write_concern=_W_MAJORITY))
         try:
             committed = await self._body(session, tenant, group, now_ms)
-            if committed is group.doubtful:
-                await session.abort_transaction()
-                return committed
         except BaseException:
             # An exception of ours would leave the transaction, and with it the head's lock, open.
             with suppress(PyMongoError):
                 await asyncio.shield(session.abort_transaction())
             raise
-        group.doubtful = committed if committed.events else None
+        found = committed is group.doubtful
+        if not found:
+            group.doubtful = committed if committed.events else None
         try:
             await _commit(session, deadline_s)
         except PyMongoError as exc:
-            if translate(exc) is not None:  # surely not committed: an unknown result is CommitUnknown
+            if not found and translate(exc) is not None:  # surely not committed: else it is CommitUnknown
                 group.doubtful = None
             raise
         group.doubtful = None
@@ -271,6 +270,9 @@ class MongoLog:
             await self.ensure(tenant)
             raise TransientFailure(f"The log of tenant {tenant!r} was just made.")
         if group.doubtful is not None and await self._is_there(session, tenant, group):
+            # Seen from inside a transaction is not yet durable; what this one commits at majority, and with it
+            # all that came before, is.
+            await self._db["heads"].update_one({"_id": tenant}, {"$inc": {"seq": -reserve}}, session=session)
             return group.doubtful
         before = head["seq"] - reserve
         outcomes = await self._read_outcomes(session, tenant, group.keys)

@@ -141,7 +141,7 @@ async def test_a_group_whose_commit_is_in_doubt_is_written_once(
     if reached and others:  # otherwise the head is still held by the transaction in doubt
         await commit(await open_mongo(*mongodb_database), texts(*map(str, range(others))))
     committed = await event_log.transact(TENANT, group, now_ms=wall_ms(), deadline_s=soon_s(5))
-    assert group.doubtful is None or committed is group.doubtful
+    assert group.doubtful is None
     assert seqs(committed.events) == [2, 3, 4]
     rest = [str(i) for i in range(others)] if reached else []
     assert [text_of(e) for e in await read_all(event_log)] == ["before", "a", "b", "c", *rest]
@@ -171,7 +171,7 @@ async def test_in_doubt_and_then_locked_out_is_still_unknown(event_log: MongoLog
 # -- outside of transactions ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [13, 24, 91, 112, 262, 10107])
+@pytest.mark.parametrize("code", [13, 24, 112, 262])
 async def test_reading_raises_only_what_it_says(event_log: MongoLog, fail_point: FailPoint, code: int) -> None:
     await fail_point.set("find", "findAndModify", "distinct", "update", errorCode=code)
     with pytest.raises(LogUnavailable):

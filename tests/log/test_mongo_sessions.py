@@ -6,14 +6,16 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 
 from sync_server.log.mongo_driver import Driver
+from sync_server.log.mongo_sessions import FRESH_S
 from tests.conftest import MongoDatabase
 from tests.log.conftest import OpenMongo
 from tests.log.writes import TENANT, make_appender, read_all, text_of, texts, until
@@ -120,6 +122,15 @@ async def test_a_session_killed_by_mistake_costs_nothing_but_a_retry(
     assert len(await read_all(event_log)) == answered
 
 
+def _pause_and_take_away(uri: str, database: str) -> None:
+    """The whole process stands still, the renewal too, while its entry goes."""
+    with MongoClient[dict[str, Any]](uri) as other:
+        other[database]["appenders"].delete_many({})
+    end_s = time.monotonic() + FRESH_S
+    while time.monotonic() < end_s:
+        pass
+
+
 async def test_a_session_is_registered_before_its_use_even_if_the_entry_was_taken_away(
     open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
 ) -> None:
@@ -140,17 +151,7 @@ async def test_a_session_is_registered_before_its_use_even_if_the_entry_was_take
             await look()
         assert seen == [1, 2]
 
-        # The process pauses: its loop does not run while the entry goes.
-        def pause_and_take_away() -> None:
-            import time
-
-            from pymongo import MongoClient
-
-            with MongoClient[dict[str, Any]](mongodb_database.uri) as other:
-                other[mongodb_database.name]["appenders"].delete_many({})
-            time.sleep(0.7)
-
-        pause_and_take_away()
+        _pause_and_take_away(*mongodb_database)
         await appender.append("a", texts("y"))
         assert await entries.count_documents({}) == 1
 

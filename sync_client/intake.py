@@ -1,0 +1,388 @@
+"""The way in: interprets what stream and poll bring, drops what is known, commits events and cursor together.
+
+One lock orders all of it, and a commit that has begun is finished even if the task that brought it is
+cancelled. So it does not matter which transport brings an event, or whether two overlap for a moment: the
+received cursor decides, and it never goes back within an epoch except to begin again after a reset.
+
+Resync. A reset, another filter or other rights commit, in one step, the reason (``resync``) and where to go on:
+the log's head, or, to get what is still there, the text ``earliest``, which survives a kill like any cursor.
+What came before through the old filter is remembered (``known``) and not handed out again.
+Source: protocol.md 2, 6.
+"""
+
+import asyncio
+import enum
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import Any
+
+import structlog
+
+from sync_client.event import tags_of
+from sync_client.keeper import Keeper
+from sync_client.notes import NOTHING, Taken
+from sync_client.records import Arrival, Batch, Saved
+from sync_core.cursor import EARLIEST, Cursor, MalformedCursor
+from sync_core.filters import Filter
+from sync_core.sse import ServerSentEvent
+
+__all__ = ["Facts", "Intake", "Resync"]
+
+DEFAULT_HEARTBEAT_S = 15.0
+STALL_HEARTBEATS = 2.5
+MAX_KNOWN = 5
+
+log = structlog.get_logger("sync_client")
+
+
+class Resync(enum.Enum):
+    """Where to go on after a reset."""
+
+    EARLIEST = "earliest"
+    """At the oldest event that is still there: nothing is left out that can be had."""
+    NOW = "now"
+    """At the log's head: listeners load the current state themselves."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the server said about itself and this connection, and counts; for health and metrics."""
+
+    heartbeat_s: float = DEFAULT_HEARTBEAT_S
+    head: str = ""
+    caught_up: bool = False
+    tail_age_s: float = 0.0
+    tail_seen_s: float = 0.0
+    events: int = 0
+    duplicates: int = 0
+    resets: int = 0
+    known: list[tuple[Cursor, Filter]] = field(default_factory=list)
+
+
+class Intake:
+    """See notes.Sink. *behind_bytes* of undelivered events are enough for now."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        saved: Saved,
+        *,
+        filter_: Filter,
+        start: str,
+        resync: Resync,
+        behind_bytes: int,
+        clock: Callable[[], float],
+        news: Callable[[], None],
+        wants: Callable[[str], bool],
+    ) -> None:
+        self._keeper = keeper
+        self._filter = filter_
+        self._filter_text = json.dumps(filter_.document(), sort_keys=True)
+        self._resync = resync
+        self._behind_bytes = behind_bytes
+        self._clock = clock
+        self._news = news
+        self._wants = wants
+        self._lock = asyncio.Lock()
+        self._start = start
+        self._cursor = saved.cursor or ""
+        self._access = saved.access
+        self._rewound = False
+        """Whether the stream that is open now began at the earliest event."""
+        self.facts = Facts(known=_read_known(saved.known))
+        self.resync_reason = saved.resync
+        """Why listeners are still to be told to resync; "" if they are not."""
+        self._saved_filter = saved.filter
+        self._recovered = keeper.recovered
+
+    # -- where to go on ---------------------------------------------------------------------------------
+
+    @property
+    def cursor(self) -> str:
+        return self._cursor or self._start
+
+    @property
+    def received(self) -> str:
+        """The cursor up to which everything is stored; "" at the very beginning."""
+        return self._cursor if self._cursor != EARLIEST else ""
+
+    @property
+    def stall_s(self) -> float | None:
+        return self.facts.heartbeat_s * STALL_HEARTBEATS
+
+    @property
+    def opens_with_headers(self) -> bool:
+        return False
+
+    def stream_begins(self) -> None:
+        self._rewound = self._cursor == EARLIEST
+        self.facts.caught_up = False
+
+    async def open(self) -> None:
+        """Compare the stored filter with today's; another one makes a resync due."""
+        text = self._filter_text
+        if self.resync_reason == "cache_lost" and not self._cursor:
+            await self._keeper.commit(Batch(filter=text))
+            await self._begin_again("cache_lost", head="", had=None)
+            return
+        if self._saved_filter == text:
+            return
+        if self._saved_filter is None or not self._cursor:
+            await self._keeper.commit(Batch(filter=text))
+            return
+        old = Filter.parse(json.loads(self._saved_filter))
+        await self._begin_again("filter", head=self._cursor, had=old, filter_text=text)
+
+    async def resync_done(self) -> None:
+        """The listeners have done what they do."""
+        async with self._lock:
+            await self._keeper.commit(Batch(resync=""))
+            self.resync_reason = ""
+
+    # -- taking in --------------------------------------------------------------------------------------
+
+    async def take(self, events: Sequence[ServerSentEvent], *, last_event_id: str) -> Taken:
+        return await self._unbroken(self._take(events, last_event_id))
+
+    async def take_page(self, page: dict[str, Any]) -> Taken:
+        return await self._unbroken(self._take_page(page))
+
+    async def lose_cursor(self, document: dict[str, Any]) -> Taken:
+        return await self._unbroken(self._take_reset(document))
+
+    async def _unbroken(self, work: Awaitable[Taken]) -> Taken:
+        """Finish *work* even if the caller is cancelled: the cursor in memory and on disk must not part."""
+        async with self._lock:
+            task = asyncio.ensure_future(self._watched(work))
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                await asyncio.wait([task])
+                raise
+
+    async def _watched(self, work: Awaitable[Taken]) -> Taken:
+        """*work*; and if the cache was lost meanwhile, what was in it has to come again."""
+        taken = await work
+        if self._keeper.recovered == self._recovered:
+            return taken
+        self._recovered = self._keeper.recovered
+        self._rewound = False
+        return await self._begin_again("cache_lost", head=self._cursor, had=None, filter_text=self._filter_text)
+
+    async def _take(self, events: Sequence[ServerSentEvent], last_event_id: str) -> Taken:
+        arrivals: list[Arrival] = []
+        goodbye = None
+        for event in events:
+            kind = event.event
+            if kind == "heartbeat":
+                self._note_heartbeat(event)
+            elif kind == "connected":
+                taken = await self._take_connected(event)
+                if taken is not NOTHING:
+                    return taken
+            elif kind == "caught_up":
+                self.facts.caught_up = True
+            elif kind == "goodbye":
+                goodbye = str(_object(event.data).get("reason", ""))
+            elif kind == "reset":
+                await self._store(arrivals, cursor=None)
+                taken = await self._take_reset(_object(event.data))
+                if taken.reopen is not None:
+                    return taken
+                arrivals = []
+            else:
+                arrival = self._arrival(event)
+                if arrival is not None:
+                    arrivals.append(arrival)
+                continue
+            if self._wants(kind):
+                arrivals.append(_passing(kind, event.data))
+        await self._store(arrivals, cursor=last_event_id)
+        return Taken(goodbye=goodbye, behind=self._keeper.backlog_bytes > self._behind_bytes)
+
+    def _arrival(self, event: ServerSentEvent) -> Arrival | None:
+        """The event, unless it is known."""
+        if event.event == "removed":
+            text = json.dumps({"id": event.id, "eventType": "removed", "data": _object(event.data)})
+            return None if self._is_behind(event.id) else Arrival(event.id, "removed", text)
+        # Our server writes the id first. Without it, it is ephemeral, or another writer's order of keys.
+        if not event.data.startswith('{"id":'):
+            document = _object(event.data)
+            if not document:
+                log.warning("event_not_understood", event_type=event.event, id=event.id)
+                return None
+            if "id" not in document:
+                return Arrival(None, event.event, event.data)
+        if self._is_behind(event.id) or self._is_known(event.id, event.event, event.data):
+            self.facts.duplicates += 1
+            return None
+        return Arrival(event.id, event.event, event.data)
+
+    def _is_behind(self, event_id: str) -> bool:
+        """Whether *event_id* is at or before the received cursor."""
+        epoch, _, seq = event_id.partition(".")
+        have_epoch, _, have_seq = self._cursor.partition(".")
+        return epoch == have_epoch and seq.isascii() and seq.isdigit() and int(seq) <= int(have_seq)
+
+    def _is_known(self, event_id: str, event_type: str, envelope: str) -> bool:
+        """Whether it was received through an earlier filter."""
+        if not self.facts.known:
+            return False
+        cursor = _cursor(event_id)
+        if cursor is None:
+            return False
+        tags = tags_of(_object(envelope))
+        return any(
+            cursor.epoch == upto.epoch and cursor.seq <= upto.seq and old.matches(event_type, tags)
+            for upto, old in self.facts.known
+        )
+
+    async def _take_connected(self, event: ServerSentEvent) -> Taken:
+        data = _object(event.data)
+        heartbeat_s = data.get("heartbeatSeconds")
+        if isinstance(heartbeat_s, int | float) and 0.05 <= heartbeat_s <= 3600:
+            self.facts.heartbeat_s = float(heartbeat_s)
+        self.facts.head = str(data.get("head", ""))
+        self._note_tail(0.0)
+        access = data.get("access")
+        access = access if isinstance(access, str) else None
+        cursor = str(data.get("cursor", ""))
+        if access is not None and self._access is not None and access != self._access:
+            self._access = access
+            return await self._begin_again("access", head=self._cursor or cursor, had=None, access=access)
+        self._access = access
+        if data.get("resume") != "reset" and (not self._cursor or self._cursor == EARLIEST) and _cursor(cursor):
+            await self._keeper.commit(Batch(cursor=cursor, access=access))
+            self._cursor = cursor
+        elif access is not None:
+            await self._keeper.commit(Batch(access=access))
+        return NOTHING
+
+    async def _take_reset(self, document: dict[str, Any]) -> Taken:
+        """A reset, or the poll's 410."""
+        reason = str(document.get("reason", "unknown"))
+        head = str(document.get("head", ""))
+        return await self._begin_again(reason, head=head, had=self._filter)
+
+    async def _begin_again(
+        self,
+        reason: str,
+        *,
+        head: str,
+        had: Filter | None,
+        filter_text: str | None = None,
+        access: str | None = None,
+    ) -> Taken:
+        """Make a resync due, in one commit with where to go on."""
+        # The answer to "earliest" was a reset: once more would be a loop.
+        rewind = self._resync is Resync.EARLIEST and not self._rewound and self._cursor != EARLIEST
+        cursor = EARLIEST if rewind else head if _cursor(head) else ""
+        upto = _cursor(self._cursor)
+        if rewind and upto is not None and had is not None:
+            self.facts.known = [*self.facts.known, (upto, had)][-MAX_KNOWN:]
+        if had is None:
+            self.facts.known = []  # nothing is sure to have been received
+        log.warning("resync", reason=reason, go_on=cursor or "now")
+        self.facts.resets += 1
+        await self._keeper.commit(
+            Batch(cursor=cursor, resync=reason, filter=filter_text, access=access, known=_write_known(self.facts.known))
+        )
+        self._cursor = cursor
+        self.resync_reason = reason
+        self._news()
+        return Taken(reopen=reason) if rewind else NOTHING
+
+    async def _take_page(self, page: dict[str, Any]) -> Taken:
+        arrivals = []
+        for envelope in page.get("events", ()):
+            event_id, event_type = envelope.get("id"), envelope.get("eventType", "message")
+            text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
+            if self._is_behind(event_id or "") or self._is_known(event_id or "", event_type, text):
+                self.facts.duplicates += 1
+            else:
+                arrivals.append(Arrival(event_id, event_type, text))
+        if arrivals and self._wants("polling_data_refresh"):
+            arrivals.append(_passing("polling_data_refresh", json.dumps({"events": len(arrivals)})))
+        self.facts.head = str(page.get("head", ""))
+        self.facts.caught_up = page.get("upToDate") is True
+        tail_age_ms = page.get("tailAgeMs", 0)
+        self._note_tail(tail_age_ms / 1000 if isinstance(tail_age_ms, int | float) else 0.0)
+        await self._store(arrivals, cursor=str(page.get("cursor", "")), source="polling")
+        return Taken(behind=self._keeper.backlog_bytes > self._behind_bytes)
+
+    async def _store(self, arrivals: list[Arrival], *, cursor: str | None, source: str = "sse") -> None:
+        """One commit: the events and the cursor behind them, which only moves forward."""
+        moved = cursor if cursor is not None and self._moves(cursor) else None
+        if moved is None and not arrivals:
+            return
+        known = self._known_after(moved)
+        batch = Batch(arrivals, source=source, received_at_ms=time_ns() // 1_000_000, cursor=moved, known=known)
+        new = await self._keeper.commit(batch)
+        if moved is not None:
+            self._cursor = moved
+        self.facts.events += new
+        self.facts.duplicates += len(arrivals) - new
+        if new:
+            self._news()
+
+    def _moves(self, cursor: str) -> bool:
+        new = _cursor(cursor)
+        old = _cursor(self._cursor)
+        return new is not None and (old is None or (new.epoch == old.epoch and new.seq > old.seq))
+
+    def _known_after(self, cursor: str | None) -> str | None:
+        """The shortened list, if *cursor* has passed some of it."""
+        if not self.facts.known or cursor is None:
+            return None
+        now = _cursor(cursor)
+        left = [k for k in self.facts.known if now is not None and k[0].epoch == now.epoch and k[0].seq > now.seq]
+        if len(left) == len(self.facts.known):
+            return None
+        self.facts.known = left
+        return _write_known(left)
+
+    def _note_heartbeat(self, event: ServerSentEvent) -> None:
+        data = _object(event.data)
+        self.facts.head = str(data.get("head", self.facts.head))
+        tail_age_ms = data.get("tailAgeMs")
+        if isinstance(tail_age_ms, int | float):
+            self._note_tail(tail_age_ms / 1000)
+
+    def _note_tail(self, age_s: float) -> None:
+        self.facts.tail_age_s = age_s
+        self.facts.tail_seen_s = self._clock()
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _passing(kind: str, data: str) -> Arrival:
+    """A control event as handlers get it: without an id, so it is not kept."""
+    return Arrival(None, kind, json.dumps({"eventType": kind, "data": _object(data)}))
+
+
+def _cursor(text: str) -> Cursor | None:
+    try:
+        return Cursor.parse(text)
+    except MalformedCursor:
+        return None
+
+
+def _read_known(text: str) -> list[tuple[Cursor, Filter]]:
+    known = []
+    for cursor_text, document in json.loads(text or "[]"):
+        cursor = _cursor(cursor_text)
+        if cursor is not None:
+            known.append((cursor, Filter.parse(document)))
+    return known
+
+
+def _write_known(known: Sequence[tuple[Cursor, Filter]]) -> str:
+    return json.dumps([[str(cursor), old.document()] for cursor, old in known])

@@ -1,0 +1,84 @@
+"""Runs the cache in a thread of its own, so that a slow disk never stops the event loop.
+
+SQLite's connection belongs to that one thread. A cache in memory is called directly.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, Protocol, TypeVar
+
+from sync_client.cache import CacheDamaged, SQLiteCache
+from sync_client.memory import MemoryCache
+from sync_client.records import Batch
+
+__all__ = ["Keeper"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Opener(Protocol):
+    def __call__(self) -> SQLiteCache | MemoryCache: ...
+
+
+class Keeper:
+    """The cache, awaited. *threaded* for a cache that can block."""
+
+    cache: SQLiteCache | MemoryCache
+
+    def __init__(self, opener: _Opener, *, threaded: bool) -> None:
+        self._opener = opener
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-client-cache") if threaded else None
+        self.recovered = 0
+        """How often the file turned out damaged while in use."""
+
+    async def open(self) -> None:
+        """Raises CacheLocked, CacheUnwritable."""
+        try:
+            self.cache = await self._call(self._opener)
+        except BaseException:
+            self._shut()
+            raise
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the cache. Raises CacheUnwritable. A damaged file is replaced, and it is tried again."""
+        try:
+            return await self._call(work, *args, **kwargs)
+        except CacheDamaged:
+            if not isinstance(self.cache, SQLiteCache):
+                raise
+            await self._call(self.cache.recover)
+            self.recovered += 1
+            return await self._call(work, *args, **kwargs)
+
+    async def _call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._thread is None:
+            return work(*args, **kwargs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    async def commit(self, batch: Batch) -> int:
+        """See records.Cache.commit."""
+        return await self.run(self.cache.commit, batch)
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self.cache.backlog_bytes
+
+    @property
+    def backlog(self) -> int:
+        return self.cache.backlog
+
+    async def aclose(self) -> None:
+        """Close the cache and end the thread. Idempotent."""
+        if hasattr(self, "cache"):
+            try:
+                await self._call(self.cache.close)
+            except RuntimeError:
+                return  # closed before
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
