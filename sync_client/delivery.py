@@ -16,13 +16,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from sync_client.backoff import Backoff, Rng
 from sync_client.errors import CacheUnwritable
 from sync_client.event import Event
 from sync_client.handlers import Handlers, Route
 from sync_client.keeper import Keeper
+from sync_client.logs import get_logger
 from sync_client.records import Mark, Record, Transaction
 
 __all__ = ["Delivery", "DeliveryCounts", "Events", "HandlerPolicy"]
@@ -31,7 +30,7 @@ PAGE = 256
 MARK_EVERY_S = 0.05
 DISK_RETRY_S = 2.0
 
-log = structlog.get_logger("sync_client")
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +101,8 @@ class Events(AsyncIterator[Event]):
         sub = self._subscription
         while True:
             sub.finished = sub.taken
+            if sub.closed or sub.ended:
+                raise StopAsyncIteration
             if sub.taken < len(sub.page):
                 sub.taken += 1
                 return sub.page[sub.taken - 1]
@@ -109,8 +110,6 @@ class Events(AsyncIterator[Event]):
                 sub.page = ()
                 sub.taken = 0
                 sub.drained.set()
-            if sub.closed or sub.ended:
-                raise StopAsyncIteration
             sub.filled.clear()
             await sub.filled.wait()
 

@@ -10,7 +10,7 @@ from sync_client.errors import ConfigurationError
 from sync_client.event import Event
 from sync_client.records import Transaction
 
-__all__ = ["Debounced", "Handlers", "Route", "Style"]
+__all__ = ["Debounced", "Handlers", "Route"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 EventHandler = Callable[[Event], Awaitable[None] | None]

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
 
-import structlog
-
+from sync_client.errors import NotAStream
 from sync_client.event import tags_of
 from sync_client.keeper import Keeper
+from sync_client.logs import get_logger
 from sync_client.notes import NOTHING, Taken
 from sync_client.records import Arrival, Batch, Saved
 from sync_core.cursor import EARLIEST, Cursor, MalformedCursor
@@ -34,7 +34,7 @@ DEFAULT_HEARTBEAT_S = 15.0
 STALL_HEARTBEATS = 2.5
 MAX_KNOWN = 5
 
-log = structlog.get_logger("sync_client")
+log = get_logger()
 
 
 class Resync(enum.Enum):
@@ -296,10 +296,10 @@ class Intake:
 
     async def _take_page(self, page: dict[str, Any]) -> Taken:
         arrivals = []
-        for envelope in page.get("events", ()):
-            event_id, event_type = envelope.get("id"), envelope.get("eventType", "message")
+        for envelope in _checked_page(page):
+            event_id, event_type = envelope["id"], envelope["eventType"]
             text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
-            if self._is_behind(event_id or "") or self._is_known(event_id or "", event_type, text):
+            if self._is_behind(event_id) or self._is_known(event_id, event_type, text):
                 self.facts.duplicates += 1
             else:
                 arrivals.append(Arrival(event_id, event_type, text))
@@ -361,6 +361,17 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _checked_page(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """The page's events. Raises NotAStream for what no server of ours says."""
+    events, cursor = page.get("events"), page.get("cursor")
+    if not isinstance(events, list) or not isinstance(cursor, str) or _cursor(cursor) is None:
+        raise NotAStream("the answer is not a page of events", status=200)
+    for envelope in events:
+        if not isinstance(envelope, dict) or not all(isinstance(envelope.get(k), str) for k in ("id", "eventType")):
+            raise NotAStream("the page holds something that is not an event", status=200)
+    return events
 
 
 def _passing(kind: str, data: str) -> Arrival:

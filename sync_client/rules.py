@@ -8,7 +8,6 @@ Source of all rules: protocol.md 6.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 from sync_client.backoff import Rng, around
@@ -234,7 +233,9 @@ def lost(draft: Draft) -> None:
     closes = (*draft.machine.closes, (now_s, now_s - opened_s))
     closes = tuple(c for c in closes if now_s - c[0] <= policy.flapping_window_s)[-policy.flapping_closes :]
     draft.set(closes=closes, opened_s=None, attempt=draft.machine.attempt + 1, brief=0)
-    flapping = len(closes) >= policy.flapping_closes and median(c[1] for c in closes) < policy.flapping_life_s
+    flapping = (
+        len(closes) >= policy.flapping_closes and _median([life_s for _, life_s in closes]) < policy.flapping_life_s
+    )
     if policy.polling and flapping:
         draft.set(closes=())
         _fall_back(draft, "the stream breaks again and again")
@@ -495,6 +496,13 @@ def _fall_back(draft: Draft, reason: str) -> None:
     )  # fmt: skip
     _poll(draft)
     _schedule_probe(draft)
+
+
+def _median(values: list[float]) -> float:
+    # Not the statistics module: importing it takes longer than all of this.
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _demoted(draft: Draft) -> bool:

@@ -5,8 +5,8 @@ https on the same host. Source: protocol.md 2, 5, 6.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -43,12 +43,13 @@ class Stream:
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises NetworkFailed when it is cut off."""
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The body as it comes. Raises NetworkFailed when it is cut off. To be closed."""
         with _mapped():
-            async for chunk in self._response.aiter_raw():
-                if chunk:
-                    yield chunk
+            async with aclosing(self._response.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    if chunk:
+                        yield chunk
 
 
 class Transport:
@@ -196,8 +197,8 @@ def _failure(response: httpx2.Response) -> RequestFailed:
         return StopAsked("the server asks to stop", status=status)
     if status in (401, 403):
         return Unauthorized(f"not let in ({status})", status=status)
-    if status == 410:
-        return CursorLost("the cursor leads nowhere", document=_json_object(response, strict=False))
+    if status == 410 and "head" in (document := _json_object(response, strict=False)):
+        return CursorLost("the cursor leads nowhere", document=document)
     if status >= 500 or status in _RETRYABLE:
         return ServerBusy(f"the server answers {status}", status=status, retry_after_s=retry_after_s)
     return Refused(f"the server answers {status}", status=status)

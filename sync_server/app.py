@@ -2,7 +2,7 @@
 
 ``open_application`` builds log, appender, feed and routes and gives the ASGI application. Its outermost layer
 does what every response needs (an id, errors as problem documents) and serves the event stream itself, on the
-ASGI server's own ``send``; everything else goes through Starlette.
+ASGI server's own ``send``; everything else goes through Starlette's router.
 """
 
 import asyncio
@@ -16,11 +16,10 @@ from time import time_ns
 import structlog
 from prometheus_client import CollectorRegistry
 from pydantic_core import to_json
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from sync_core.problems import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, NotFound, Problem
@@ -52,20 +51,21 @@ class Application:
         self.feed = feed
         self.publish = publish
         self._stream = EventStream(feed)
-        self._routes = Starlette(
-            routes=[
-                Route(STREAM_PATH, publish.__call__, methods=["POST"]),
-                Route("/api/v1/sync/poll", Poll(feed).__call__, methods=["GET"]),
+        self._router = Router(
+            [
+                # GET and HEAD are listed for the answer to other methods; the stream never gets here.
+                Route(STREAM_PATH, publish.__call__, methods=["GET", "HEAD", "POST"]),
+                Route("/api/v1/sync/poll", Poll(feed).__call__),
                 Route("/healthz", health.alive),
                 Route("/readyz", health.ready),
                 Route("/metrics", health.metrics),
-            ],
-            exception_handlers={Problem: _on_problem, HTTPException: _on_http_exception},
+            ]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        scope["app"] = self  # makes the router raise its refusals instead of answering in plain text
         request_id = _request_id(scope)
         header = (b"x-request-id", request_id)
         started = False
@@ -81,17 +81,19 @@ class Application:
             if scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
                 await self._stream(scope, receive, send, headers=[header])
             else:
-                await self._routes(scope, receive, send_with_id)
+                await self._router(scope, receive, send_with_id)
         except Problem as problem:
             await _problem_response(problem)(scope, receive, send_with_id)
+        except HTTPException as refusal:
+            await _refusal_response(scope, refusal)(scope, receive, send_with_id)
         except ClientDisconnect:
             pass
         except Exception:
             log.exception("request_failed", path=scope["path"], request_id=request_id.decode())
-            if started:
-                raise
-            await _problem_response(_Bug(f"This is a fault of the server; its log tells more under "
-                                         f"{request_id.decode()}."))(scope, receive, send_with_id)  # fmt: skip
+            if started or (scope["path"] == STREAM_PATH and scope["method"] == "GET"):
+                raise  # nothing can be said any more; the server cuts the connection
+            bug = _Bug(f"This is a fault of the server; its log tells more under {request_id.decode()}.")
+            await _problem_response(bug)(scope, receive, send_with_id)
 
 
 class _Bug(Problem):
@@ -164,24 +166,19 @@ def _request_id(scope: Scope) -> bytes:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
 
 
-async def _on_problem(_http: Request, problem: Exception) -> Response:
-    assert isinstance(problem, Problem)
-    return _problem_response(problem)
-
-
-async def _on_http_exception(http: Request, error: Exception) -> Response:
-    """Starlette's own refusals: no such route, wrong method, a body that cannot be read."""
-    assert isinstance(error, HTTPException)
+def _refusal_response(scope: Scope, refusal: HTTPException) -> Response:
+    """The router's own refusals: no such route, wrong method, a body that cannot be read."""
+    path = str(scope["path"])[:200]
     problem: Problem
-    match error.status_code:
+    match refusal.status_code:
         case 404:
-            problem = NotFound(f"There is nothing at {http.url.path[:200]}.")
+            problem = NotFound(f"There is nothing at {path}.")
         case 405:
-            problem = MethodNotAllowed(f"{http.method[:20]} is not possible at {http.url.path[:200]}.")
+            problem = MethodNotAllowed(f"{str(scope['method'])[:20]} is not possible at {path}.")
         case _:
-            problem = InvalidRequest(str(error.detail))
+            problem = InvalidRequest(str(refusal.detail))
     response = _problem_response(problem)
-    response.headers.update(error.headers or {})
+    response.headers.update(refusal.headers or {})
     return response
 
 

@@ -36,6 +36,8 @@ DRAIN_SHARE = 0.8
 RESTART_PAUSE_S = 1.0
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
+GC_THRESHOLDS = (10_000, 20, 50)
+"""Python's own (700, 10, 10) look for cycles, of which there are next to none here, 5 % of the time."""
 
 log = structlog.get_logger("sync_server")
 
@@ -91,6 +93,7 @@ def make_server(application: Application) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
         )
@@ -110,6 +113,7 @@ async def _work(settings: Settings, sock: socket.socket, parent_fd: int | None) 
         # What exists now stays for life; collections need not look at it again (they make the tail latency).
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         host, port = sock.getsockname()[:2]
         log.info("serving", url=f"http://{host}:{port}", store=settings.log.store, pid=os.getpid())
         stopping = asyncio.create_task(stop.wait())

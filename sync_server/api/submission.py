@@ -105,8 +105,8 @@ def parse_submission(registry: EventRegistry, body: bytes, *, principal: str, cl
         raw, prefix = [document], ""
     try:
         inputs = _events.validate_python(raw)
-    except ValidationError as exc:
-        raise _refused(_faults(prefix, exc)) from None
+    except ValidationError:
+        raise _refused(_all_faults(registry, raw, prefix)) from None
     return _items(registry, inputs, raw, prefix=prefix, principal=principal, client_id=client_id)
 
 
@@ -158,6 +158,22 @@ def _items(
     return items
 
 
+def _all_faults(registry: EventRegistry, raw: list[Any], prefix: str) -> list[FieldError]:
+    """Faults of the envelopes, and of the contents of those that have none."""
+    faults: list[FieldError] = []
+    for index, item in enumerate(raw):
+        path = _path(prefix, (index,))
+        try:
+            given = EventInput.model_validate(item)
+        except ValidationError as exc:
+            faults += _faults(path, exc)
+        else:
+            faults += _content_faults(registry, given, path)
+        if len(faults) >= MAX_FAULTS:
+            break
+    return faults
+
+
 def _content_faults(registry: EventRegistry, given: EventInput, path: str) -> list[FieldError]:
     """What the event's type has against it."""
     where = _path(path, ("eventType",))
@@ -186,7 +202,8 @@ def _item(
 ) -> Item:
     event_type = registry.get(given.eventType)
     assert event_type is not None
-    tags = tuple(tag(key, value) for key in ENTITY_KEYS if (value := getattr(given, key)) is not None)
+    fields = vars(given)
+    tags = tuple([tag(key, fields[key]) for key in ENTITY_KEYS if fields[key] is not None])
     occurred = given.occurredAt or given.timestamp
     tail = envelope_tail(
         data_json,

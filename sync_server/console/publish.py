@@ -68,7 +68,7 @@ def _items(body: bytes, name: str) -> list[_Item]:
         # A first line that stands for itself makes it JSON lines; else it is one document with a fault.
         if len(lines) == 1 or not _is_json(lines[0][1]):
             raise FileError(f"{name}: not JSON: {exc}") from None
-        return [_Item(f"line {number}", to_json(_parsed(line, f"{name}, line {number}"))) for number, line in lines]
+        return [_item(_parsed(line, f"{name}, line {number}"), f"line {number}", name) for number, line in lines]
     if isinstance(document, dict) and "events" in document and "eventType" not in document:
         unknown = sorted(set(document) - {"events"})
         if unknown or not isinstance(document["events"], list):
@@ -79,8 +79,16 @@ def _items(body: bytes, name: str) -> list[_Item]:
     if isinstance(document, list):
         if not document:
             raise FileError(f"{name}: there is no event in it")
-        return [_Item(f"{prefix}[{index}]", to_json(event)) for index, event in enumerate(document)]
-    return [_Item("", to_json(document))]
+        return [_item(event, f"{prefix}[{index}]", name) for index, event in enumerate(document)]
+    return [_item(document, "", name)]
+
+
+def _item(event: Any, where: str, name: str) -> _Item:
+    """Raises FileError for a number that is JSON but beyond what can be sent, such as 1e999."""
+    rendered = to_json(event)
+    if b"Infinity" in rendered and not _is_json(rendered):
+        raise FileError(f"{', '.join(filter(None, (name, where)))}: a number is out of range")
+    return _Item(where, rendered)
 
 
 def _parsed(line: bytes, where: str) -> Any:

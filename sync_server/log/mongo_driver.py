@@ -5,6 +5,7 @@ They differ in which calls are awaitable (Motor awaits ``start_session`` but nei
 translated here, once. Codes and labels: eventlog-evidence.md, MongoDB's error_codes.yml.
 """
 
+import asyncio
 import inspect
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from pymongo.errors import (
 
 from sync_server.log.base import LogError, LogMisconfigured, LogUnavailable, TransientFailure, WriteConflict
 
-__all__ = ["Driver", "open_client", "settle", "short", "translate", "unavailable", "unknown_commit"]
+__all__ = ["Driver", "check_cancelled", "open_client", "settle", "short", "translate", "unavailable", "unknown_commit"]
 
 Driver = Literal["pymongo", "motor"]
 
@@ -59,6 +60,17 @@ def open_client(driver: Driver, uri: str) -> Any:
 async def settle(result: Any) -> Any:
     """*result*, awaited where this driver wants that."""
     return await result if inspect.isawaitable(result) else result
+
+
+def check_cancelled() -> None:
+    """Raise CancelledError in a task that is being cancelled.
+
+    PyMongo sends through asyncio.wait_for, which swallows a cancellation that comes together with its result
+    (CPython gh-86296, mended in 3.12). A task that loops over the driver would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def translate(error: PyMongoError) -> LogError | None:

@@ -18,7 +18,7 @@ from uuid import uuid4
 import structlog
 from pymongo.errors import PyMongoError
 
-from sync_server.log.mongo_driver import settle
+from sync_server.log.mongo_driver import check_cancelled, settle
 
 __all__ = ["SessionRegistry"]
 
@@ -143,3 +143,4 @@ class SessionRegistry:
                 await self._renew()
             except PyMongoError as exc:
                 log.debug("session_renewal_failed", error=str(exc)[:200])
+            check_cancelled()

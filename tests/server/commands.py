@@ -21,9 +21,11 @@ def run(
     *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str | bytes = b"", status: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end; it has to end with *status*, and never with a traceback."""
+    body = stdin.encode() if isinstance(stdin, str) else stdin
+    environment = clean_environment({"COLUMNS": "120"} | dict(env or {}))
     done = subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env=clean_environment({"COLUMNS": "120"} | dict(env or {})),
-        input=stdin.encode() if isinstance(stdin, str) else stdin, capture_output=True, timeout=RUN_TIMEOUT_S, check=False,
+        [*COMMAND, *arguments], cwd=cwd, env=environment, input=body, capture_output=True, timeout=RUN_TIMEOUT_S,
+        check=False,
     )  # fmt: skip
     out, err = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in out + err, out + err

@@ -2,12 +2,11 @@
 
 import importlib.metadata
 import json
-import os
 import re
 import signal
 import socket
 import sqlite3
-import stat
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,10 @@ from typing import Any, NamedTuple
 
 import httpx2
 import pytest
+from pymongo import MongoClient
+from typer.testing import CliRunner
 
+from sync_server.cli import app
 from tests.conftest import MongoDatabase
 from tests.server.commands import Running, run
 from tests.server.publishing import CONFIG, EVENT, published, read
@@ -93,12 +95,12 @@ def test_help_names_every_command(here: Place) -> None:
         (["log", "new-epoch"], ["--tenant", "--config"]),
     ],
 )
-def test_every_command_explains_itself(here: Place, command: list[str], options: list[str]) -> None:
-    text = run(*command, "--help", cwd=here.path).stdout
+def test_every_command_explains_itself(command: list[str], options: list[str]) -> None:
+    text = CliRunner(env={"COLUMNS": "120"}).invoke(app, [*command, "--help"]).output
     assert [option for option in options if option not in text] == []
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["serve", "--nonsense"], ["serve", "--port", "x"], ["publish"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["serve", "--port", "x"]])
 def test_a_wrong_command_line_is_told(here: Place, arguments: list[str]) -> None:
     assert "Usage:" in run(*arguments, cwd=here.path, status=2).stderr
 
@@ -198,31 +200,19 @@ def test_init_where_nothing_can_be_written_says_so(here: Place) -> None:
     assert "cannot write no/such/directory/sync.toml" in told
 
 
-def test_init_on_mongodb_makes_the_indexes(place: Place) -> None:
-    assert "The log is ready" in run("init", cwd=place.path, env=place.env).stdout
-    assert "tenant default: epoch" in run("log", "info", cwd=place.path, env=place.env).stdout
+def test_init_on_mongodb_makes_the_indexes(here: Place, mongodb_database: MongoDatabase) -> None:
+    env = here.env | {
+        "SYNC_LOG__STORE": "mongodb",
+        "SYNC_LOG__MONGODB__URI": mongodb_database.uri,
+        "SYNC_LOG__MONGODB__DATABASE": mongodb_database.name,
+    }
+    assert "The log is ready" in run("init", cwd=here.path, env=env).stdout
+    with MongoClient[dict[str, Any]](mongodb_database.uri) as client:
+        indexes = client[mongodb_database.name]["events"].index_information()
+    assert [index["key"] for index in indexes.values() if index.get("unique")] == [[("tenant", 1), ("seq", 1)]]
 
 
 # -- publish --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("body", "count"),
-    [
-        (json.dumps(EVENT), 1),
-        (json.dumps(EVENT, indent=2), 1),
-        (json.dumps([EVENT, EVENT]), 2),
-        (json.dumps({"events": [EVENT] * 3}, indent=1), 3),
-        (lines(EVENT, EVENT), 2),
-        ("\n\r\n" + JSON_LINE + "\r\n\n" + JSON_LINE, 2),
-        ("\ufeff" + JSON_LINE, 1),
-        (lines(*[EVENT | {"data": {"newStage": "ك" * 1000}}] * 1200), 1200),
-    ],
-)
-def test_publish_takes_json_and_json_lines(here: Place, body: str, count: int) -> None:
-    done = run("publish", "-", cwd=here.path, env=here.env, stdin=body)
-    assert len(done.stdout.splitlines()) == count
-    assert f"{count} event" in done.stderr
 
 
 def test_publish_goes_into_the_log_where_nobody_serves_it(place: Place) -> None:
@@ -248,45 +238,29 @@ def test_publish_goes_through_the_running_server(server: SyncServer) -> None:
         assert len(read(client, after="earliest")) == 2
 
 
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        ("", ["there is no event in it"]),
-        ("[]", ["there is no event in it"]),
-        ("{", ["not JSON: ", "line 1 column 1"]),
-        ('{\n "eventType": "x",\n "data": {]\n}', ["not JSON: ", "line 3 column"]),
-        (JSON_LINE + "\n{cut\n", ["line 2: not JSON"]),
-        (JSON_LINE + "\n" + '{"eventType": NaN}', ["line 2: not JSON"]),
-        ("[" * 100_000, ["not JSON"]),
-        ("5", ["JSON object"]),
-        ('"x"', ["JSON object"]),
-        ('{"events": 5}', ["events"]),
-        ('{"events": [], "x": 1}', ["events"]),
-        (lines(EVENT, EVENT | {"x": 1}, {"eventType": "stage_change", "data": {}}),
-         ["line 2, x: unknown field", "line 3, data.newStage: is missing", "Nothing was published"]),
-        (json.dumps([EVENT, 5]), ["[1]: an event is a JSON object"]),
-        (json.dumps({"events": [EVENT, {"eventType": "nonsense", "data": {}}]}), ["events[1], eventType: unknown"]),
-        (lines(*[EVENT] * 1000, {"eventType": "nonsense", "data": {}}),
-         ["line 1001, eventType", "The 1000 events before were published"]),
-        (lines({"eventType": "stage_change", "data": {"newStage": "x" * 2_000_000}}), ["at most 1048576 bytes"]),
-        ('{"eventType":"stage_change","data":{"newStage":"x","n":1e999}}', ["data: a number is out of range"]),
-    ],
-)  # fmt: skip
+def test_publish_of_more_than_a_request_may_carry(server: SyncServer, tmp_path: Path) -> None:
+    large = EVENT | {"data": {"newStage": "ك" * 1000}}
+    body = lines(*[large] * 600, *[EVENT] * 1100)
+    assert len(body.encode()) > 1024 * 1024
+    done = run("publish", "-", "--url", server.base_url, cwd=tmp_path, stdin=body)
+    assert "1700 events published" in done.stderr
+    seqs = [int(line.split()[0].split(".")[1]) for line in done.stdout.splitlines()]
+    assert seqs == list(range(1, 1701))
+
+
 @pytest.mark.parametrize("served", [False, True])
-def test_publish_tells_what_is_wrong_and_where(
-    request: pytest.FixtureRequest, shared: SyncServer, tmp_path: Path, served: bool, body: str, told: list[str]
-) -> None:
-    (tmp_path / "bad.json").write_text(body)
-    env = {"SYNC_SERVER__PORT": str(shared.port)} if served else FREE_PORT
-    message = run("publish", "bad.json", cwd=tmp_path, env=env, status=1).stderr
-    assert message.startswith("sync-server: bad.json")
-    assert [text for text in told if text not in message] == []
+def test_publish_of_a_bad_event_tells_its_line(server: SyncServer, tmp_path: Path, served: bool) -> None:
+    (tmp_path / "bad.jsonl").write_text(lines(EVENT, EVENT | {"x": 1}, {"eventType": "stage_change", "data": {}}))
+    env = {"SYNC_SERVER__PORT": str(server.port)} if served else FREE_PORT
+    told = run("publish", "bad.jsonl", cwd=tmp_path, env=env, status=1).stderr
+    assert told.startswith("sync-server: bad.jsonl: ")
+    assert "line 2, x: unknown field" in told
+    assert "line 3, data.newStage: is missing" in told
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
-    with SyncServer(tmp_path_factory.mktemp("shared"), config=CONFIG) as server:
-        yield server
+def test_publish_of_what_is_not_json_tells_its_line(here: Place) -> None:
+    told = run("publish", "-", cwd=here.path, env=here.env, stdin=JSON_LINE + "\n{cut\n", status=1).stderr
+    assert told.startswith("sync-server: standard input, line 2: not JSON: ")
 
 
 @pytest.mark.parametrize("file", ["nowhere.json", "."])
@@ -360,20 +334,18 @@ def test_tail_with_a_filter_that_cannot_be(server: SyncServer, tmp_path: Path) -
 
 def test_tail_of_what_is_no_sync_server(tmp_path: Path) -> None:
     (tmp_path / "api/v1/sync").mkdir(parents=True)
-    with Running_http(tmp_path) as url:
+    with Stranger(tmp_path) as url:
         told = run("tail", "--url", url, cwd=tmp_path, status=1).stderr
     assert "does not answer as a sync-server" in told
 
 
-class Running_http:  # noqa: N801 - reads as what it does
-    """Python's own file server, as a stranger on the port."""
+class Stranger:
+    """Python's own file server on a port."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def __enter__(self) -> str:
-        import subprocess
-
         with socket.create_server(("127.0.0.1", 0)) as found:
             port = found.getsockname()[1]
         self._process = subprocess.Popen(
@@ -395,14 +367,18 @@ class Running_http:  # noqa: N801 - reads as what it does
         self._process.wait()
 
 
-def test_a_closed_pipe_is_no_error_to_tell(server: SyncServer, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_tail_without_a_word(server: SyncServer, tmp_path: Path) -> None:
     with httpx2.Client(base_url=server.base_url, trust_env=False) as client:
         published(client, *[EVENT] * 1000)
-    with Running("tail", "--after", "earliest", "--url", server.base_url, cwd=tmp_path) as tail:
-        assert tail.process.stdout is not None
-        tail.wait_for("stage_change")
-        os.close(os.dup(tail.process.stdout.fileno()))
-    assert not [note for note in tail.notes if "Traceback" in note]
+        command = [sys.executable, "-m", "sync_server", "tail", "--after", "earliest", "--url", server.base_url]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tail:
+            assert tail.stdout is not None
+            assert tail.stderr is not None
+            assert b"stage_change" in tail.stdout.readline()
+            tail.stdout.close()
+            published(client, *[EVENT] * 1000)
+            assert tail.wait(30) != 0
+            assert tail.stderr.read() == b""
 
 
 # -- doctor ---------------------------------------------------------------------------------------------
@@ -460,22 +436,19 @@ def test_doctor_tells_a_place_that_cannot_hold_a_log(here: Place) -> None:
     assert "FAIL log: file/sync.db cannot be made" in run("doctor", cwd=here.path, env=env, status=1).stdout
 
 
-@pytest.mark.parametrize(
-    ("uri", "text"),
-    [("nonsense", "[log.mongodb] uri"), ("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300", "does not answer")],
-)
-def test_doctor_tells_a_mongodb_that_is_not_there(here: Place, uri: str, text: str) -> None:
+def test_doctor_tells_a_mongodb_that_is_not_there_without_its_password(here: Place) -> None:
+    uri = "mongodb://user:hunter2@127.0.0.1:1/"
     env = here.env | {"SYNC_LOG__STORE": "mongodb", "SYNC_LOG__MONGODB__URI": uri}
-    told = run("doctor", cwd=here.path, env=env, status=1).stdout
-    assert re.search(rf"FAIL log: .*{re.escape(text)}", told)
+    done = run("doctor", cwd=here.path, env=env, status=1)
+    assert re.search(r"FAIL log: .*127\.0\.0\.1:1", done.stdout)
+    assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_no_password_of_the_uri_is_ever_printed(here: Place) -> None:
-    uri = "mongodb://user:hunter2@127.0.0.1:1/?serverSelectionTimeoutMS=300"
-    env = here.env | {"SYNC_LOG__STORE": "mongodb", "SYNC_LOG__MONGODB__URI": uri}
-    for command in (["doctor"], ["log", "info"]):
-        done = run(*command, cwd=here.path, env=env, status=1)
-        assert "hunter2" not in done.stdout + done.stderr
+def test_doctor_tells_a_mongodb_uri_that_is_none(here: Place) -> None:
+    env = here.env | {"SYNC_LOG__STORE": "mongodb", "SYNC_LOG__MONGODB__URI": "mongodb://a:b:c:hunter2@x"}
+    done = run("doctor", cwd=here.path, env=env, status=1)
+    assert "FAIL log: [log.mongodb] uri: " in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
 
 
 # -- log ------------------------------------------------------------------------------------------------
@@ -486,7 +459,6 @@ def test_log_trim_keeps_the_newest(place: Place) -> None:
     told = run("log", "trim", "--keep", "3", cwd=place.path, env=place.env).stdout
     assert told == "Removed 7 events: floor 7, head 10.\n"
     assert "floor 7, head 10, 3 events" in run("log", "info", cwd=place.path, env=place.env).stdout
-    assert "Removed 0 events" in run("log", "trim", "--keep", "100", cwd=place.path, env=place.env).stdout
     assert "floor 10, head 10." in run("log", "trim", "--keep", "0", cwd=place.path, env=place.env).stdout
 
 
@@ -499,11 +471,11 @@ def test_log_new_epoch_keeps_the_events_under_another_name(place: Place) -> None
     assert f"epoch {after[1]}" in run("log", "info", cwd=place.path, env=place.env).stdout
 
 
-@pytest.mark.parametrize("command", [["trim", "--keep", "0"], ["new-epoch"]])
-def test_a_tenant_that_is_not_there_is_not_made(place: Place, command: list[str]) -> None:
+def test_a_tenant_that_is_not_there_is_not_made(place: Place) -> None:
     run("init", cwd=place.path, env=place.env)
-    told = run("log", *command, "--tenant", "nobody", cwd=place.path, env=place.env, status=2).stderr
-    assert "There is no tenant 'nobody'" in told
+    for command in (["trim", "--keep", "0"], ["new-epoch"]):
+        told = run("log", *command, "--tenant", "nobody", cwd=place.path, env=place.env, status=2).stderr
+        assert "There is no tenant 'nobody'" in told
     assert "nobody" not in run("log", "info", cwd=place.path, env=place.env).stdout
 
 
@@ -520,9 +492,3 @@ def test_log_trim_beside_a_running_server_resets_those_below(server: SyncServer)
         run("log", "trim", "--keep", "1", cwd=server.directory)
         wait_until(lambda: client.get("/api/v1/sync/poll", params={"after": first}).status_code == 410)
         assert len(read(client, after="earliest")) == 1
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_cannot_be_written_is_told(here: Place) -> None:  # pragma: no cover
-    here.path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert "cannot write" in run("init", cwd=here.path, status=1).stderr

@@ -1,0 +1,31 @@
+"""The shop."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.client.harness import CONFIG, HEARTBEAT_S, Shop, open_shop, shop_before
+from tests.servers import SyncServer
+
+
+@pytest.fixture(scope="session")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
+    """One server for all tests that leave it alive. Its log holds the events of the tests before."""
+    config = CONFIG.format(heartbeat_s=HEARTBEAT_S, max_age_s=600, max_events=1_000_000)
+    with SyncServer(tmp_path_factory.mktemp("server"), config=config) as server:
+        yield server
+
+
+@pytest.fixture
+async def shop(running_server: SyncServer, tmp_path: Path) -> AsyncIterator[Shop]:
+    """A server with a heartbeat of a second, behind a proxy of the test's own that can misbehave."""
+    async with shop_before(running_server, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def own_shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """A shop whose server may be killed, and whose log is empty."""
+    async with open_shop(tmp_path) as opened:
+        yield opened

@@ -1,0 +1,165 @@
+"""The doorbell of the MongoDB store: what other processes did is heard, from the moment of opening on."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import cast
+
+from sync_server.log.base import Bell, EventLog, Signal
+from sync_server.log.group import StoredEvent
+from sync_server.log.mongo_driver import Driver
+from tests.conftest import MongoDatabase
+from tests.log.conftest import OpenMongo, rounds
+from tests.log.writes import PATIENCE_S, TENANT, commit, note, texts, until
+from tests.mongod import ReplicaSet
+
+
+class Listener:
+    """Follows a log by its doorbell alone, as a hub would do without its safety poll."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self.head = 0
+        self.bells = 0
+        self.signals: list[Signal] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def listen(self) -> None:
+        async with aclosing(cast("AsyncGenerator[Bell | Signal]", self._log.wakeups())) as wakeups:
+            async for wakeup in wakeups:
+                if isinstance(wakeup, Signal):
+                    self.signals.append(wakeup)
+                    continue
+                self.bells += 1
+                if wakeup.tenant is None or wakeup.head is None:
+                    self.head = max(self.head, (await self._log.ensure(TENANT)).head)
+                else:
+                    self.head = max(self.head, wakeup.head)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Listener"]:
+        self._task = asyncio.create_task(self.listen())
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Ends at once, or when the stream has next been asked."""
+        assert self._task is not None
+        self._task.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            (result,) = await asyncio.gather(self._task, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError), result
+
+    async def heard(self, head: int) -> None:
+        async def reached() -> bool:
+            return self.head >= head
+
+        await until(reached)
+
+
+async def open_two(open_mongo: OpenMongo, database: MongoDatabase, driver: Driver) -> tuple[EventLog, EventLog]:
+    one, other = await open_mongo(*database, driver), await open_mongo(*database, driver)
+    await one.ensure(TENANT)
+    return one, other
+
+
+async def test_every_commit_of_another_process_rings(
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
+) -> None:
+    listening, writing = await open_two(open_mongo, mongodb_database, driver)
+    async with Listener(listening).listening() as listener:
+        for head in range(1, 101):
+            await commit(writing, texts("x"))
+            await listener.heard(head)
+    assert listener.bells >= 100
+
+
+async def test_no_commit_is_missed_after_the_first_bell(
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
+) -> None:
+    """Motor opens its stream only when it is first asked, which is after that."""
+    listening, writing = await open_two(open_mongo, mongodb_database, driver)
+    for _ in range(10):
+        async with aclosing(cast("AsyncGenerator[Bell | Signal]", listening.wakeups())) as wakeups:
+            assert await anext(wakeups) == Bell(None)
+            head = (await commit(writing, texts("x"))).events[-1].seq
+            async with asyncio.timeout(PATIENCE_S):
+                while await anext(wakeups) != Bell(TENANT, head):
+                    pass
+
+
+async def open_while_writing(listening: EventLog, writing: EventLog, *, at_once: int) -> None:
+    """Open the doorbell again and again while commits arrive; each listener hears of the last one."""
+    rng = random.Random(5)
+    for _ in range(rounds("DOORBELL_ROUNDS", 15)):
+        async with AsyncExitStack() as stack:
+            listeners = []
+            for _ in range(at_once):
+                listeners.append(await stack.enter_async_context(Listener(listening).listening()))
+                await asyncio.sleep(rng.uniform(0, 0.003))
+                head = (await commit(writing, texts("x"))).events[-1].seq
+            for listener in listeners:
+                await listener.heard(head)
+            await asyncio.gather(*(listener.stop() for listener in listeners))
+
+
+async def test_no_commit_is_missed_while_the_doorbell_opens(
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
+) -> None:
+    # Several at once, since some take a second to close. Motor keeps one of its few threads for each of those.
+    listening, writing = await open_two(open_mongo, mongodb_database, driver)
+    await open_while_writing(listening, writing, at_once=8 if driver == "pymongo" else 2)
+
+
+async def test_no_commit_is_missed_while_the_doorbell_opens_on_three_nodes(
+    open_mongo: OpenMongo, replica_set: ReplicaSet
+) -> None:
+    """There, what is committed on the primary is shown at majority only a little later."""
+    listening, writing = await open_two(open_mongo, MongoDatabase(replica_set.uri, "doorbell"), "pymongo")
+    await open_while_writing(listening, writing, at_once=8)
+
+
+async def test_the_doorbell_reopens_by_itself(lone_mongod: ReplicaSet, open_mongo: OpenMongo, driver: Driver) -> None:
+    database = MongoDatabase(lone_mongod.uri, f"doorbell_{driver}")
+    listening, writing = await open_two(open_mongo, database, driver)
+    async with Listener(listening).listening() as listener:
+        for _ in range(2):
+            head = (await commit(writing, texts("x"))).events[-1].seq
+            await listener.heard(head)
+            await asyncio.to_thread(lone_mongod.nodes[0].kill)
+            await asyncio.to_thread(lone_mongod.nodes[0].start)
+            await asyncio.to_thread(lone_mongod.wait_primary)
+
+            async def writable() -> bool:
+                return (await commit(writing, texts("y"))).events != []
+
+            await until(writable)
+        head = (await commit(writing, texts("z"))).events[-1].seq
+        await listener.heard(head)
+
+
+async def test_signals_reach_other_processes_and_not_the_own(
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
+) -> None:
+    one, other = await open_two(open_mongo, mongodb_database, driver)
+    sent = [
+        StoredEvent(0, 1_763_634_600_000, *note("مرحبا", order="A 1", client_id="till-1")),
+        StoredEvent(0, 5, *note()),
+    ]
+    async with Listener(one).listening() as own, Listener(other).listening() as far:
+        await commit(one, texts("open"))
+        await asyncio.gather(own.heard(1), far.heard(1))
+        await one.signal(TENANT, sent)
+
+        async def arrived() -> bool:
+            return far.signals != []
+
+        await until(arrived)
+        head = (await commit(other, texts("later"))).events[-1].seq
+        await own.heard(head)  # a stream keeps the order: the own signal would have been here by now
+    assert far.signals == [Signal(TENANT, tuple(sent))]
+    assert own.signals == []
+    assert (await one.ensure(TENANT)).head == 2
