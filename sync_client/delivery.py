@@ -147,6 +147,8 @@ class Delivery:
         self._done: list[int] = []
         self._flushed_s = 0.0
         self._ending = False
+        self._offered: Sequence[Event] = ()
+        self._readers: Sequence[_Subscription] = ()
         self.counts = DeliveryCounts()
         self.idle = asyncio.Event()
         """Set while nothing waits that could be handed out."""
@@ -208,20 +210,21 @@ class Delivery:
         page = await self._keeper.run(cache.waiting, after=self._position, limit=PAGE)
         if not page:
             return False
-        self._page = page
+        # Those that come while this page is out get the next one.
+        readers = list(self._subscriptions)
         events = []
         for record in page:
             event = Event(record)
             if self._own_client_id is not None and self._own_client_id in record.envelope and self._is_own(event):
                 self.counts.own += 1
                 self._done.append(record.n)
-            elif await self._hand_out(event, record):
+            elif await self._hand_out(event, record, iterated=bool(readers)):
                 events.append(event)
-            if not self._subscriptions:
+            if not readers:
                 self._position = record.n
                 await self._flush_marks(force=False)
-        if self._subscriptions:
-            await self._iterate(page, events)
+        if readers:
+            await self._iterate(page, events, readers)
         else:
             await self._flush_marks(force=True)
         return True
@@ -229,33 +232,28 @@ class Delivery:
     def _is_own(self, event: Event) -> bool:
         return event.client_id == self._own_client_id
 
-    async def _iterate(self, page: Sequence[Record], events: Sequence[Event]) -> None:
+    async def _iterate(self, page: Sequence[Record], events: Sequence[Event], readers: Sequence[_Subscription]) -> None:
         """Let the iterators have the page, and wait until they are through with it."""
-        self._offered = events
-        for subscription in self._subscriptions:
-            subscription.offer(events)
-            if not events:
-                subscription.drained.set()
-        for subscription in self._subscriptions:
-            await subscription.drained.wait()
-        stopped = [s for s in self._subscriptions if s.closed and s.finished < len(events)]
-        if not stopped:
-            self._done.extend(e.n for e in events)
+        if events:
+            self._offered, self._readers = events, readers
+            for reader in readers:
+                reader.offer(events)
+            for reader in readers:
+                await reader.drained.wait()
+        # Where all of them left in the middle, what none has seen waits for the next one.
+        finished = max((r.finished if r.closed else len(events)) for r in readers)
+        self._done.extend(event.n for event in events[:finished])
+        if finished == len(events):
             self._position = page[-1].n
         else:
-            # They left in the middle: what none of the others has seen waits for the next one.
-            finished = max((s.finished if s.closed else len(events)) for s in self._subscriptions)
-            self._done.extend(e.n for e in events[:finished])
-            self._position = events[finished - 1].n if finished else page[0].n - 1
+            self._position = events[finished - 1].n if finished else events[0].n - 1
         self._offered = ()
         await self._flush_marks(force=True)
 
-    _offered: Sequence[Event] = ()
-
     def _note_consumed(self) -> None:
         """On the way out: what all iterators have finished of the page they hold."""
-        if self._offered and self._subscriptions:
-            finished = min(s.finished for s in self._subscriptions)
+        if self._offered:
+            finished = min(reader.finished for reader in self._readers)
             self._done.extend(event.n for event in self._offered[:finished])
             self._offered = ()
 
@@ -285,8 +283,8 @@ class Delivery:
 
     # -- handlers ---------------------------------------------------------------------------------------
 
-    async def _hand_out(self, event: Event, record: Record) -> bool:
-        """Call its handlers. False if it was parked, or was marked in a handler's transaction."""
+    async def _hand_out(self, event: Event, record: Record, *, iterated: bool) -> bool:
+        """Call its handlers. False if it was parked. *iterated*: it is not done with yet."""
         plain: list[Route] = []
         transactional: list[Route] = []
         for route in self._handlers.routes(event.event_type):
@@ -299,11 +297,9 @@ class Delivery:
             name = transactional[0].name
             if not await self._tried(name, event, lambda: self._transact(transactional, event, record)):
                 return False
-            self.counts.delivered += 1
-            return bool(self._subscriptions)
-        self.counts.delivered += 1
-        if not self._subscriptions:
+        elif not iterated:
             self._done.append(record.n)
+        self.counts.delivered += 1
         return True
 
     async def _call(self, route: Route, event: Event) -> None:

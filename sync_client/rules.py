@@ -295,6 +295,9 @@ def give_up(draft: Draft) -> None:
 def spin(draft: Draft) -> None:
     """The loop guard spoke: this must not happen, so say it, and slow down."""
     draft.report("the same request was about to be sent five times in half a second")
+    # Full jitter may be next to nothing; this pause may not.
+    pause_s = draft.policy.backoff.delay_s(1, rng=draft.rng, retry_after_s=draft.policy.spin_pause_s)
+    draft.set(not_before_s=max(draft.machine.not_before_s, draft.now_s + pause_s))
     if draft.machine.state is State.POLLING:
         if draft.happening.source is Activity.PROBE:
             probe_failed(draft)

@@ -151,6 +151,7 @@ class Policy:
     relapses: int = 2
     demotion_s: float = 900.0
     demotion_max_s: float = 7200.0
+    spin_pause_s: float = 1.0
     unattended: bool = False
     unattended_s: float = 300.0
     polling: bool = True

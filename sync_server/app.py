@@ -26,6 +26,7 @@ from sync_core.problems import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, Not
 from sync_server.api.health import Health
 from sync_server.api.publish import Publish
 from sync_server.feed.feed import Feed
+from sync_server.feed.hub import FeedSettings
 from sync_server.feed.poll import Poll
 from sync_server.feed.stream import STREAM_PATH, EventStream
 from sync_server.log.appender import Appender
@@ -59,7 +60,8 @@ class Application:
                 Route("/healthz", health.alive),
                 Route("/readyz", health.ready),
                 Route("/metrics", health.metrics),
-            ]
+            ],
+            redirect_slashes=False,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +127,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         feed = Feed(
             event_log,
             registry=registry,
-            settings=settings.feed.feed_settings(),
+            settings=FeedSettings(**settings.feed.model_dump()),
             metrics=metrics,
             is_writing=appender.is_writing,
         )

@@ -206,7 +206,7 @@ def settings_to_line(settings: Settings) -> bytes:
     """The settings with their secrets, for a worker's standard input."""
     document = settings.model_dump(mode="json")
     document["log"]["mongodb"]["uri"] = settings.log.mongodb.uri.get_secret_value()
-    document["retention"]["max_age"] = f"{settings.retention.max_age.total_seconds():.0f}s"
+    document["retention"]["max_age"] = f"{settings.retention.max_age.total_seconds()}s"
     return json.dumps(document).encode() + b"\n"
 
 

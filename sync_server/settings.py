@@ -35,7 +35,6 @@ from pydantic_settings import (
 from sync_core.events import REGISTRY, Delivery, EventRegistry, EventType
 from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN
 from sync_core.problems import SyncError
-from sync_server.feed.hub import FeedSettings
 
 __all__ = ["ConfigError", "Settings", "load_settings"]
 
@@ -125,9 +124,6 @@ class FeedSection(_Section):
     max_age_s: float = Field(600.0, ge=1, le=86400)
     window_bytes: int = Field(16 * 1024 * 1024, ge=65536)
     slow_close_s: float = Field(30.0, ge=0.1, le=600)
-
-    def feed_settings(self) -> FeedSettings:
-        return FeedSettings(self.heartbeat_s, self.max_age_s, self.window_bytes, self.slow_close_s)
 
 
 class CustomEvent(_Section):

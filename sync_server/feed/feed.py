@@ -74,10 +74,16 @@ class Feed:
                 failure = exc
             finally:
                 self._group = None
-                for task in list(self._tasks):
-                    task.cancel()
+                await self._end_tasks()
         if failure is not None:
             raise failure
+
+    async def _end_tasks(self) -> None:
+        # Again and again: a driver that is just opening a connection may swallow a cancellation.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.5)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run *work* in the feed's task group."""

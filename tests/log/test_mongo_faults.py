@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -12,11 +13,12 @@ import pytest
 from sync_core.problems import OutcomeUnknown, Unavailable
 from sync_server.log.appender import AppendFailed
 from sync_server.log.base import CommitUnknown, LogMisconfigured, LogUnavailable, WriteConflict
-from sync_server.log.group import Group
+from sync_server.log.group import Decision, Group, View
 from sync_server.log.mongo import MongoLog
 from sync_server.log.mongo_driver import Driver
+from sync_server.log.open import new_epoch
 from tests.conftest import MongoDatabase
-from tests.log.conftest import FailPoint, OpenMongo, Store, rounds
+from tests.log.conftest import FailPoint, OpenMongo, rounds
 from tests.log.journal import Journal
 from tests.log.test_appender import Stated
 from tests.log.writes import TENANT, commit, make_appender, note, read_all, seqs, submission, text_of, texts, wall_ms
@@ -32,12 +34,6 @@ async def event_log(open_mongo: OpenMongo, mongodb_database: MongoDatabase, driv
     event_log = await open_mongo(*mongodb_database, driver)
     await event_log.ensure(TENANT)
     return event_log
-
-
-@pytest.fixture
-async def store_of_mongo(mongodb_database: MongoDatabase) -> AsyncIterator[Store]:
-    async with AsyncExitStack() as stack:
-        yield Store(stack, database=mongodb_database)
 
 
 def soon_s(seconds: float) -> float:
@@ -176,14 +172,42 @@ async def test_in_doubt_and_then_locked_out_is_still_unknown(event_log: MongoLog
         await appender.append(TENANT, texts("a"))
 
 
+@dataclass(frozen=True)
+class Silent(Stated):
+    """A Write that emits nothing, and does *meanwhile* while its group holds the head."""
+
+    reserve: int = 0
+    meanwhile: Callable[[], None] = lambda: None
+
+    def decide(self, view: View) -> Decision:
+        self.meanwhile()
+        return Decision([], {}, ())
+
+
 async def test_a_group_that_emits_nothing_takes_the_head_all_the_same(
-    store_of_mongo: Store, event_log: MongoLog
+    event_log: MongoLog, mongodb_database: MongoDatabase
 ) -> None:
     """An $inc by 0 would be no write and no lock: two such groups could decide on what the other one changes."""
-    group = Group(uuid4(), [Stated(note(), reserve=0)])
-    async with store_of_mongo.head_held():
-        with pytest.raises(WriteConflict):
-            await event_log.transact(TENANT, group, now_ms=0, deadline_s=soon_s(5))
+    locked: list[bool] = []
+
+    async def try_it_too() -> None:
+        other = MongoLog(*mongodb_database, new_epoch=new_epoch)
+        try:
+            await other.transact(TENANT, Group(uuid4(), [Silent(note())]), now_ms=0, deadline_s=soon_s(5))
+        except WriteConflict:
+            locked.append(True)
+        else:
+            locked.append(False)
+        finally:
+            await other.aclose()
+
+    def in_another_process() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, try_it_too()).result()
+
+    group = Group(uuid4(), [Silent(note(), meanwhile=in_another_process)])
+    await event_log.transact(TENANT, group, now_ms=0, deadline_s=soon_s(5))
+    assert locked == [True]
 
 
 # -- outside of transactions ------------------------------------------------------------------------

@@ -208,8 +208,10 @@ def test_init_on_mongodb_makes_the_indexes(here: Place, mongodb_database: MongoD
     }
     assert "The log is ready" in run("init", cwd=here.path, env=env).stdout
     with MongoClient[dict[str, Any]](mongodb_database.uri) as client:
-        indexes = client[mongodb_database.name]["events"].index_information()
-    assert [index["key"] for index in indexes.values() if index.get("unique")] == [[("tenant", 1), ("seq", 1)]]
+        indexes = client[mongodb_database.name]["outcomes"].index_information()
+    assert [("tenant", 1), ("principal", 1), ("key", 1)] in [
+        index["key"] for index in indexes.values() if index.get("unique")
+    ]
 
 
 # -- publish --------------------------------------------------------------------------------------------
