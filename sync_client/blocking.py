@@ -27,6 +27,7 @@ from typing import Any, Self, TypeVar
 
 from sync_client.client import StateChange
 from sync_client.client import SyncClient as AsyncClient
+from sync_client.delivery import Events
 from sync_client.errors import ClientError, Closed, ConfigurationError
 from sync_client.event import Event
 from sync_client.health import Health, Metrics
@@ -152,31 +153,35 @@ class SyncClient:
 
         An event counts as processed when the next one is asked for. Other callbacks run in between.
         """
-        box: queue.SimpleQueue[tuple[Event, Callable[[], None]]] = queue.SimpleQueue()
-        self._client_routes(box)
+
+        async def subscribe() -> Events:
+            return self._client.events()
+
+        events = self._ask(subscribe())
+        assert self._loop is not None
+        try:
+            while not self._closed:
+                coming = asyncio.run_coroutine_threadsafe(_next_of(events), self._loop)
+                event = self._process_until(coming, timeout_s)
+                if event is None:
+                    return
+                yield event
+        finally:
+            if not self._closed:
+                self._ask(events.aclose())
+
+    def _process_until(self, coming: "Future[Event | None]", timeout_s: float | None) -> Event | None:
+        """Call callbacks until *coming* is there; None after *timeout_s*, or if the client is closed."""
+        coming.add_done_callback(lambda _: self._queue.put(None))
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._closed and (end_s is None or time.monotonic() < end_s):
+        while not coming.done():
+            if self._closed or (end_s is not None and time.monotonic() >= end_s):
+                coming.cancel()
+                return None
             call = self._next(0.05)
             if call is not None:
                 call()
-            while not box.empty():
-                event, done = box.get()
-                yield event
-                done()
-                end_s = None if timeout_s is None else time.monotonic() + timeout_s
-
-    def _client_routes(self, box: "queue.SimpleQueue[tuple[Event, Callable[[], None]]]") -> None:
-        async def hand_over(event: Event) -> None:
-            loop = asyncio.get_running_loop()
-            finished = loop.create_future()
-
-            def done() -> None:
-                loop.call_soon_threadsafe(lambda: finished.done() or finished.set_result(None))
-
-            self._queue.put(lambda: box.put((event, done)))
-            await finished
-
-        self._on_loop(lambda: self._client.on()(hand_over))
+        return None if coming.cancelled() else coming.result()
 
     def _next(self, wait_s: float) -> Callable[[], None] | None:
         try:
@@ -339,3 +344,7 @@ class SyncClient:
     def export(self) -> dict[str, Any]:
         """The cache in the persistence format of version 1.0.0."""
         return self._ask(self._client.export())
+
+
+async def _next_of(events: Events) -> Event | None:
+    return await anext(events, None)

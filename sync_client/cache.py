@@ -16,7 +16,6 @@ What can be wrong with the file, and what follows:
 
 import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -352,8 +351,3 @@ def _code(exc: sqlite3.Error) -> int:
 def cache_files(path: Path) -> list[Path]:
     """What belongs to the cache at *path*, for removing it."""
     return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")] + [path.with_suffix(".lock")]
-
-
-def is_writable(directory: Path) -> bool:
-    """Whether files can be made in *directory*."""
-    return os.access(directory, os.W_OK)

@@ -6,6 +6,7 @@ SQLite's connection belongs to that one thread. A cache in memory is called dire
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import ParamSpec, Protocol, TypeVar
 
 from sync_client.cache import CacheDamaged, SQLiteCache
@@ -13,6 +14,8 @@ from sync_client.memory import MemoryCache
 from sync_client.records import Batch
 
 __all__ = ["Keeper"]
+
+CLOSE_S = 0.4
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +33,7 @@ class Keeper:
     def __init__(self, opener: _Opener, *, threaded: bool) -> None:
         self._opener = opener
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-client-cache") if threaded else None
+        self._closed = False
         self.recovered = 0
         """How often the file turned out damaged while in use."""
 
@@ -38,7 +42,7 @@ class Keeper:
         try:
             self.cache = await self._call(self._opener)
         except BaseException:
-            self._shut()
+            self._shut(wait=True)
             raise
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -71,14 +75,18 @@ class Keeper:
         return self.cache.backlog
 
     async def aclose(self) -> None:
-        """Close the cache and end the thread. Idempotent."""
-        if hasattr(self, "cache"):
-            try:
-                await self._call(self.cache.close)
-            except RuntimeError:
-                return  # closed before
-        self._shut()
+        """Close the cache and end the thread. Idempotent. A handler that hangs in the thread is left to itself."""
+        if self._closed:
+            return
+        self._closed = True
+        done = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                if hasattr(self, "cache"):
+                    await self._call(self.cache.close)
+                done = True
+        self._shut(wait=done)
 
-    def _shut(self) -> None:
+    def _shut(self, *, wait: bool) -> None:
         if self._thread is not None:
-            self._thread.shutdown(wait=False)
+            self._thread.shutdown(wait=wait)

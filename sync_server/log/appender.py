@@ -177,8 +177,8 @@ class Appender:
     async def _attempt(self, tenant: str, waiting: list[_Waiting]) -> Committed:
         """Commit a group, repeating what failed for the moment until its oldest member's time is over."""
         loop = asyncio.get_running_loop()
-        # A member that waited long behind others still gets one honest try.
-        deadline_s = max(min(w.deadline_s for w in waiting), loop.time() + GRACE_S)
+        # A member that waited long behind others still gets one honest try, within its caller's grace.
+        deadline_s = max(min(w.deadline_s for w in waiting), loop.time() + GRACE_S / 2)
         group = Group(uuid4(), [w.write for w in waiting])
         other_errors = 0
 
@@ -190,7 +190,8 @@ class Appender:
         retrying = AsyncRetrying(
             retry=retry_if_exception(passing),
             wait=_wait,
-            stop=lambda _state: loop.time() >= deadline_s,
+            # Not after the pause: its caller would have been told by then that nobody knows.
+            stop=lambda state: loop.time() + state.upcoming_sleep >= deadline_s,
             reraise=True,
         )
         try:
