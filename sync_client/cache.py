@@ -56,6 +56,7 @@ class SQLiteCache:
     def __init__(self, path: Path) -> None:
         """Open or make *path*. Raises CacheLocked, CacheUnwritable."""
         self._path = path
+        self._last_n = 0
         self.set_aside: Path | None = None
         """Where a file that could not be used was moved to, if that happened."""
         try:
@@ -146,6 +147,8 @@ class SQLiteCache:
             self._db.close()
         self._move_aside("damaged")
         self._db = self._try_open_anew("it is damaged")
+        # Numbers that are under way in the delivery must not mean other events.
+        self._db.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (self._last_n,))
         self._count_backlog(self._db)
 
     def _count_backlog(self, db: sqlite3.Connection) -> None:
@@ -154,6 +157,8 @@ class SQLiteCache:
         row = db.execute("SELECT count(*), coalesce(sum(length(envelope)), 0) FROM events WHERE mark = 0").fetchone()
         self._backlog, self._backlog_bytes = int(row[0]), int(row[1])
         self._parked = int(db.execute("SELECT count(*) FROM events WHERE mark = 2").fetchone()[0])
+        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        self._last_n = max(self._last_n, int(row[0]) if row is not None else 0)
 
     # -- the client's state -----------------------------------------------------------------------------
 
@@ -170,7 +175,7 @@ class SQLiteCache:
         return self._parked
 
     def load(self) -> Saved:
-        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        meta = dict(self._rows("SELECT key, value FROM meta"))
         return Saved(
             cursor=meta.pop("cursor", None),
             filter=meta.pop("filter", None),
@@ -192,6 +197,7 @@ class SQLiteCache:
                 if cursor.rowcount > 0:
                     new += 1
                     new_bytes += len(arrival.envelope)
+                    self._last_n = cursor.lastrowid or self._last_n
             for key in _STATE_KEYS:
                 value = getattr(batch, key)
                 if value is not None:
@@ -241,7 +247,12 @@ class SQLiteCache:
             return db.execute("UPDATE events SET acknowledged = 1 WHERE id = ?", (event_id,)).rowcount > 0
 
     def get_value(self, key: str, default: Any = None) -> Any:
-        return _Values(self._db).get(key, default)
+        with self._mapped():
+            return _Values(self._db).get(key, default)
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._mapped():
+            return self._db.execute(sql, values).fetchall()
 
     # -- looking after ----------------------------------------------------------------------------------
 
@@ -302,7 +313,7 @@ class SQLiteCache:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         counts = (self._backlog, self._backlog_bytes, self._parked)
-        try:
+        with self._mapped():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -312,6 +323,12 @@ class SQLiteCache:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """SQLite's errors become ours here."""
+        try:
+            yield
         except sqlite3.DatabaseError as exc:
             code = _code(exc)
             if code in _UNWRITABLE:

@@ -175,7 +175,7 @@ class Delivery:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while await self._round():
+            while await self._safe_round():
                 self._progressed()
             self._progressed()
             if not self._wake.is_set():
@@ -198,6 +198,16 @@ class Delivery:
             self._done = []
 
     # -- a round ----------------------------------------------------------------------------------------
+
+    async def _safe_round(self) -> bool:
+        """A round. What nobody foresaw must not end the delivery in silence; it is tried again after a pause."""
+        try:
+            return await self._round()
+        except Exception:
+            log.exception("delivery_failed")
+            await asyncio.sleep(DISK_RETRY_S)
+            self.wake()
+            return False
 
     async def _round(self) -> bool:
         """One page; whether there may be more."""

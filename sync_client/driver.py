@@ -136,6 +136,7 @@ class Driver:
         self._ending: set[asyncio.Task[None]] = set()
         self._queue: list[Happening] = []
         self._stepping = False
+        self._refusal = "not let in"
         self._round_trip_s = 0.0
         self._held_until_s = 0.0
         self._ticker: asyncio.Task[None] | None = None
@@ -289,6 +290,7 @@ class Driver:
             signal = Signal.STOPPED
         elif isinstance(exc, Unauthorized):
             signal = Signal.UNAUTHORIZED
+            self._refusal = reason
         elif (isinstance(exc, Refused) and activity is not Activity.PROBE) or (
             # A page that is no JSON comes from somebody in between; while polling that passes.
             isinstance(exc, NotAStream) and activity is Activity.STREAM
@@ -360,6 +362,9 @@ class Driver:
         decoder.start_stream()
         sink.stream_begins()
         opened = sink.opens_with_headers and self._opened(activity)
+        if opened:
+            stall_s = sink.stall_s
+            deadline.reschedule(None if stall_s is None else loop.time() + stall_s)
         try:
             async with aclosing(stream.chunks()) as chunks:
                 async for chunk in chunks:
@@ -496,7 +501,7 @@ class Driver:
         if renewed:
             self._report(Activity.TOKEN, Signal.TOKEN_READY)
         else:
-            self._report(Activity.TOKEN, Signal.TOKEN_MISSING, reason=self.last_error or "not let in")
+            self._report(Activity.TOKEN, Signal.TOKEN_MISSING, reason=self._refusal)
 
     async def request(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """For the program: a plain GET through the same breaker. Raises RequestFailed."""

@@ -144,18 +144,18 @@ class Intake:
     # -- taking in --------------------------------------------------------------------------------------
 
     async def take(self, events: Sequence[ServerSentEvent], *, last_event_id: str) -> Taken:
-        return await self._unbroken(self._take(events, last_event_id))
+        return await self._unbroken(lambda: self._take(events, last_event_id))
 
     async def take_page(self, page: dict[str, Any]) -> Taken:
-        return await self._unbroken(self._take_page(page))
+        return await self._unbroken(lambda: self._take_page(page))
 
     async def lose_cursor(self, document: dict[str, Any]) -> Taken:
-        return await self._unbroken(self._take_reset(document))
+        return await self._unbroken(lambda: self._take_reset(document))
 
-    async def _unbroken(self, work: Awaitable[Taken]) -> Taken:
+    async def _unbroken(self, work: Callable[[], Awaitable[Taken]]) -> Taken:
         """Finish *work* even if the caller is cancelled: the cursor in memory and on disk must not part."""
         async with self._lock:
-            task = asyncio.ensure_future(self._watched(work))
+            task = asyncio.ensure_future(self._watched(work()))
             try:
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
@@ -254,6 +254,7 @@ class Intake:
             return await self._begin_again("access", head=self._cursor or cursor, had=None, access=access)
         self._access = access
         if data.get("resume") != "reset" and (not self._cursor or self._cursor == EARLIEST) and _cursor(cursor):
+            self._start = cursor  # even if it cannot be written: "now" has been this moment
             await self._keeper.commit(Batch(cursor=cursor, access=access))
             self._cursor = cursor
         elif access is not None:
@@ -309,7 +310,10 @@ class Intake:
         self.facts.caught_up = page.get("upToDate") is True
         tail_age_ms = page.get("tailAgeMs", 0)
         self._note_tail(tail_age_ms / 1000 if isinstance(tail_age_ms, int | float) else 0.0)
-        await self._store(arrivals, cursor=str(page.get("cursor", "")), source="polling")
+        cursor = str(page["cursor"])
+        if not self._cursor and not arrivals:
+            self._start = cursor  # as with a stream's beginning
+        await self._store(arrivals, cursor=cursor, source="polling")
         return Taken(behind=self._keeper.backlog_bytes > self._behind_bytes)
 
     async def _store(self, arrivals: list[Arrival], *, cursor: str | None, source: str = "sse") -> None:

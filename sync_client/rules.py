@@ -150,8 +150,8 @@ def probe_now(draft: Draft) -> None:
 def hold(draft: Draft) -> None:
     """The consumer is behind: fetch nothing until it has caught up. No failure."""
     if draft.machine.state is State.CONNECTED:
-        draft.enter(State.RECONNECTING, reason="consumer_behind")
-    draft.set(held=True, opened_s=None, retry_at_s=None)
+        draft.enter(State.RECONNECTING)
+    draft.set(held=True, reason=draft.happening.reason or "consumer_behind", opened_s=None, retry_at_s=None)
     draft.stop(*draft.machine.active - {Activity.TOKEN})
 
 

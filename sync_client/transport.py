@@ -4,6 +4,7 @@ Redirects are followed by hand, because the token must not travel to another ori
 https on the same host. Source: protocol.md 2, 5, 6.
 """
 
+import functools
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -72,7 +73,7 @@ class Transport:
         self._connect_timeout_s = connect_timeout_s
         self._timeout = httpx2.Timeout(request_timeout_s, connect=connect_timeout_s)
         self._client = httpx2.AsyncClient(
-            verify=verify,
+            verify=_default_tls() if verify is True else verify,
             trust_env=trust_env,
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=4, keepalive_expiry=30),
         )
@@ -167,6 +168,12 @@ class Transport:
         raise Refused(f"redirected too often, or to {url.scheme}:", status=response.status_code)
 
 
+@functools.cache
+def _default_tls() -> ssl.SSLContext:
+    """One for all clients of the process: reading the certificates takes 20 ms each time."""
+    return httpx2.create_ssl_context()
+
+
 class _mapped:  # noqa: N801 - reads as what it does
     """Foreign errors become ours at this edge and nowhere else."""
 
@@ -185,7 +192,7 @@ def _checked_url(base_url: str) -> httpx2.URL:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError) as exc:
         raise ConfigurationError(f"base_url {base_url!r} is not a URL: {exc}") from exc
-    if url.scheme not in ("http", "https") or not url.host or any(c.isspace() for c in url.host):
+    if url.scheme not in ("http", "https") or not url.host or any(c.isspace() for c in base_url):
         raise ConfigurationError(f"base_url {base_url!r} is not the http(s) address of a server")
     return url
 

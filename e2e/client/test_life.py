@@ -112,7 +112,7 @@ async def test_two_clients_on_one_cache_are_refused_and_others_are_not(shop: Sho
 async def test_a_client_that_was_stopped_goes_on_at_once(shop: Shop, tmp_path: Path) -> None:
     log = tmp_path / "till.log"
     argv = [sys.executable, "-m", "e2e.client.till", shop.proxy.url, str(tmp_path / "cache"), str(log)]
-    with subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as till:
+    with subprocess.Popen(argv, cwd=Path(__file__).parents[2]) as till:  # noqa: ASYNC220 - returns at once
         try:
             await eventually(lambda: shop.proxy.open_streams == 1)
             before = len(shop.proxy.stream_requests)
@@ -140,6 +140,7 @@ async def test_a_crowd_comes_back_spread_out_when_the_server_restarts(own_shop: 
             client.on_state_change(lambda change: lost_s.append(time.monotonic()))
         # The network goes for all of them in the same instant, which is the worst case.
         own_shop.proxy.cut_all()
+        await eventually(lambda: len(own_shop.proxy.stream_requests) >= before + count, within_s=60)
         await asyncio.gather(*(client.wait_for(State.CONNECTED, timeout_s=60) for client in clients))
         arrivals = [request.at_s - lost_s[0] for request in own_shop.proxy.stream_requests[before : before + count]]
         histogram = [sum(tenth / 10 <= at < (tenth + 1) / 10 for at in arrivals) for tenth in range(10)]
@@ -203,12 +204,12 @@ async def test_a_directory_that_cannot_be_written_means_a_cache_in_memory(shop: 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, where this user may mount one."""
+    """A file system of 24 MiB, where this user may mount one."""
     mount = tmp_path / "small"
     mount.mkdir()
     mounted = shutil.which("mount") is not None and (
         subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(mount)], capture_output=True, check=False
         ).returncode == 0
     )  # fmt: skip
     if mounted:
@@ -222,7 +223,7 @@ async def test_a_full_disk_stops_the_fetching_and_loses_nothing(shop: Shop, smal
     client = shop.client(cache_dir=small_disk)
     got: list[Event] = []
     client.on()(got.append)
-    mounted = os.path.ismount(small_disk)
+    mounted = small_disk.is_mount()  # noqa: ASYNC240
     async with client:
         await client.wait_for(State.CONNECTED, timeout_s=10)
         if mounted:
@@ -236,6 +237,7 @@ async def test_a_full_disk_stops_the_fetching_and_loses_nothing(shop: Shop, smal
         await shop.publish(3000)
         await eventually(lambda: client.health.held)
         asked = len(shop.proxy.requests)
+        assert client.health.reason == "cache_unwritable"
         assert client.health.last_error.startswith("The cache")
         assert len(got) < 3000
         if mounted:

@@ -80,7 +80,9 @@ class MongoLog:
             read_preference=ReadPreference.PRIMARY,
         )
         self._new_epoch = new_epoch
-        self._sessions = SessionRegistry(self._client, self._db["appenders"])
+        # A lease: a failover that loses it ends the sessions' transactions as well, so it needs no majority.
+        leases = self._db["appenders"].with_options(read_concern=ReadConcern("local"), write_concern=WriteConcern(1))
+        self._sessions = SessionRegistry(self._client, leases)
         self._opening: asyncio.Task[None] | None = None
         self._opened = False
         self._closed = False
