@@ -120,8 +120,8 @@ class FaultProxy:
         self._writers.add(writer)
         try:
             await self._serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass  # cancelled by __aexit__ only, which waits for it; asyncio's streams would log it as an error
         finally:
             self._writers.discard(writer)
             self._tasks.discard(task)

@@ -112,6 +112,13 @@ async def test_metrics_are_those_of_all_workers_together(tmp_path: Path, mongodb
             async with httpx2.AsyncClient(base_url=server.base_url, trust_env=False) as client:
                 text = (await client.get("/metrics")).text
             assert "\nsync_readers 12.0\n" in text
+            for pid in worker_pids(server):
+                os.kill(pid, signal.SIGKILL)
+        # The dead are not counted: their readers are gone.
+        await eventually(lambda: len(worker_pids(server)) == 4, timeout_s=30)
+        async with httpx2.AsyncClient(base_url=server.base_url, trust_env=False) as client:
+            await eventually(lambda: server.get("/readyz") == 200, timeout_s=30)
+            assert "\nsync_readers 12.0\n" not in (await client.get("/metrics")).text
         assert server.terminate() == 0
 
 

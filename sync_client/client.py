@@ -44,7 +44,7 @@ from sync_core.times import iso_from_ms
 __all__ = ["StateChange", "SyncClient"]
 
 HOUSEKEEPING_S = 10.0
-CLOSE_S = 0.8
+CLOSE_S = 0.6
 
 log = get_logger()
 
@@ -340,10 +340,12 @@ class SyncClient:
         """The connection at this moment."""
         machine = self._driver.machine if self._started else Machine()
         now_s = time.monotonic()
+        for_s = now_s - machine.since_s if machine.since_s else 0.0
         return Health(
             status=status_of(machine),
             state=self.state.value,
-            for_s=now_s - machine.since_s if machine.since_s else 0.0,
+            since=iso_from_ms(time.time_ns() // 1_000_000 - int(for_s * 1000)),
+            for_s=for_s,
             reason=machine.reason,
             attempt=machine.attempt,
             next_retry_s=None if machine.retry_at_s is None else max(machine.retry_at_s - now_s, 0.0),

@@ -151,6 +151,7 @@ class Driver:
     def start(self) -> None:
         """Begin to watch the clock."""
         if self._ticker is None:
+            self._sleep.tick(now_s=_now_s(), suspended_s=_suspended_s())
             self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="sync-client-tick")
 
     def signal(

@@ -48,6 +48,8 @@ class Health:
 
     status: str
     state: str
+    since: str
+    """When it came into this state, by this machine's clock: ISO 8601."""
     for_s: float
     """How long it has been in this state."""
     reason: str

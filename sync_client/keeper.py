@@ -15,7 +15,7 @@ from sync_client.records import Batch
 
 __all__ = ["Keeper"]
 
-CLOSE_S = 0.4
+CLOSE_S = 0.2
 
 P = ParamSpec("P")
 T = TypeVar("T")

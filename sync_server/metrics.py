@@ -31,7 +31,7 @@ class Metrics:
             "sync_tail_age_seconds",
             "Age of the last successful read of the log",
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self.append_seconds = Histogram(
             "sync_append_seconds", "From submission to durable answer", registry=registry, buckets=_LATENCY_S

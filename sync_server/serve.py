@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 import uvicorn
 import uvloop
+from prometheus_client.multiprocess import mark_process_dead
 
 from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
@@ -167,6 +168,8 @@ def supervise(settings: Settings, sock: socket.socket) -> int:
                     return EXIT_CONFIG
                 if status is not None and time.monotonic() >= child.restart_s:
                     log.warning("worker_restarted", status=status)
+                    # Or its readers, and the age of its data, would count for ever.
+                    mark_process_dead(child.process.pid, metrics_dir)  # type: ignore[no-untyped-call]
                     child.start()
             time.sleep(0.1)
         sock.close()

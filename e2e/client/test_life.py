@@ -112,7 +112,8 @@ async def test_two_clients_on_one_cache_are_refused_and_others_are_not(shop: Sho
 async def test_a_client_that_was_stopped_goes_on_at_once(shop: Shop, tmp_path: Path) -> None:
     log = tmp_path / "till.log"
     argv = [sys.executable, "-m", "e2e.client.till", shop.proxy.url, str(tmp_path / "cache"), str(log)]
-    with subprocess.Popen(argv, cwd=Path(__file__).parents[2]) as till:  # noqa: ASYNC220 - returns at once
+    said = (tmp_path / "said").open("wb")
+    with said, subprocess.Popen(argv, cwd=Path(__file__).parents[2], stderr=said) as till:  # noqa: ASYNC220 - likewise
         try:
             await eventually(lambda: shop.proxy.open_streams == 1)
             before = len(shop.proxy.stream_requests)
@@ -124,6 +125,7 @@ async def test_a_client_that_was_stopped_goes_on_at_once(shop: Shop, tmp_path: P
             await eventually(lambda: len(shop.proxy.stream_requests) > before, within_s=5)
             assert time.monotonic() - went_on_s < 1.5
             await eventually(lambda: log.exists() and len(log.read_text().splitlines()) >= 3)
+            assert "woke_up" in (tmp_path / "said").read_text()
         finally:
             till.kill()
 

@@ -113,7 +113,7 @@ class Feed:
         except TimeoutError:
             raise Unavailable("The event log does not answer.", retry_after_s=RETRY_AFTER_S) from None
         except LogError as exc:
-            raise Unavailable(str(exc), retry_after_s=RETRY_AFTER_S) from exc
+            raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
 
     async def _open(self, tenant: str) -> Hub:
         bounds = await self._log.ensure(tenant)
@@ -147,7 +147,7 @@ class Feed:
         try:
             await self._log.signal(tenant, events)
         except LogError as exc:
-            raise Unavailable(str(exc), retry_after_s=RETRY_AFTER_S) from exc
+            raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
 
     @property
     def reader_count(self) -> int:

@@ -140,7 +140,7 @@ async def _next(hub: Hub, cursor: int) -> list[FeedEvent]:
             raise _gone(hub, Reset.EXPIRED) from None
         raise Unavailable("The event log is being repaired.", retry_after_s=RETRY_AFTER_S) from None
     except LogError as exc:
-        raise Unavailable(str(exc), retry_after_s=RETRY_AFTER_S) from exc
+        raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
 
 
 def _gone(hub: Hub, reason: Reset) -> CursorGone:

@@ -33,6 +33,9 @@ GRACE_S = 1.0
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Per process. Beyond it submissions are refused at once, since they could not be committed in time."""
 RETRY_AFTER_S = 2
+# Addresses and the driver's words are for our log; callers are told what to do.
+UNAVAILABLE_DETAIL = "The event log does not answer. Nothing was written; send again later."
+UNKNOWN_DETAIL = "The event log did not say whether this was written. Send it again with the same keys."
 
 log = structlog.get_logger("sync_server.appender")
 
@@ -149,9 +152,11 @@ class Appender:
         try:
             committed = await self._attempt(tenant, group)
         except CommitUnknown as exc:
-            self._fail_all(group, OutcomeUnknown(str(exc), retry_after_s=RETRY_AFTER_S))
+            log.info("append_unknown", tenant=tenant, error=str(exc))
+            self._fail_all(group, OutcomeUnknown(UNKNOWN_DETAIL, retry_after_s=RETRY_AFTER_S))
         except LogError as exc:
-            self._fail_all(group, Unavailable(str(exc), retry_after_s=RETRY_AFTER_S))
+            log.info("append_unavailable", tenant=tenant, error=str(exc))
+            self._fail_all(group, Unavailable(UNAVAILABLE_DETAIL, retry_after_s=RETRY_AFTER_S))
         except Exception as exc:  # noqa: BLE001 - whatever a poisoned member provokes in a driver
             if len(group) == 1:
                 log.error("append_failed", tenant=tenant, error=repr(exc))

@@ -63,6 +63,10 @@ _NO_REPLICA_SET = (
     'with --replSet rs0 and run once:  mongosh --eval \'rs.initiate({{_id: "rs0", members: [{{_id: 0, host: '
     '"{address}"}}]}})\''
 )
+_NOT_INITIATED = (
+    "MongoDB answers, but its replica set has not been initiated (or is just starting). If it is new, run once:  "
+    "mongosh --port <its port> --eval 'rs.initiate()'"
+)
 
 log = structlog.get_logger("sync_server.mongo")
 
@@ -112,8 +116,16 @@ class MongoLog:
                 raise LogUnavailable(f"MongoDB cannot be used now: {short(exc)}") from exc
             raise LogMisconfigured(f"MongoDB refuses to serve as event log: {short(exc)}") from exc
         except PyMongoError as exc:
+            if self._is_uninitiated():
+                raise LogUnavailable(_NOT_INITIATED) from exc
             raise unavailable(exc) from exc
         self._opened = True
+
+    def _is_uninitiated(self) -> bool:
+        """Whether all servers that answer are replica set members without a set: never initiated, or just starting."""
+        servers = self._client.topology_description.server_descriptions().values()
+        kinds = {server.server_type_name for server in servers} - {"Unknown"}
+        return kinds == {"RSGhost"}
 
     async def _probe(self) -> None:
         hello = await self._client.admin.command("hello")

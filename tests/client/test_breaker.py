@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sync_client.breaker import Breaker, BreakerState
+from sync_client.breaker import Breaker, BreakerState, Pass
 from sync_client.errors import BreakerOpen
 
 
@@ -112,3 +115,48 @@ def test_a_late_answer_from_before_does_not_settle_the_probe(breaker: Breaker, c
             assert breaker.state is BreakerState.HALF_OPEN
             probe.failed()
     assert breaker.state is BreakerState.OPEN
+
+
+class AnyUse(RuleBasedStateMachine):
+    """Requests that begin, end well or badly or not at all, at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.breaker = Breaker(clock=self.clock, rng=lambda: 0.5)
+        self.under_way: list[tuple[contextlib.ExitStack, Pass]] = []
+
+    @rule(gap_s=st.sampled_from([0.0, 1.0, 9.0, 11.0, 61.0]))
+    def time_passes(self, gap_s: float) -> None:
+        self.clock.now_s += gap_s
+
+    @rule()
+    def begin(self) -> None:
+        state, stack = self.breaker.state, contextlib.ExitStack()
+        probing = sum(permission._probe for _, permission in self.under_way)
+        try:
+            permission = stack.enter_context(self.breaker.request())
+        except BreakerOpen:
+            assert state is not BreakerState.CLOSED
+            assert self.breaker.retry_in_s > 0
+            return
+        assert state is not BreakerState.OPEN, "a request while the breaker is open"
+        assert state is BreakerState.CLOSED or probing == 0, "a second request through half open"
+        self.under_way.append((stack, permission))
+
+    @precondition(lambda self: self.under_way)
+    @rule(outcome=st.sampled_from(["succeeded", "failed", "cancelled"]), index=st.integers(0, 100))
+    def end(self, outcome: str, index: int) -> None:
+        stack, permission = self.under_way.pop(index % len(self.under_way))
+        if outcome != "cancelled":
+            getattr(permission, outcome)()
+        stack.close()
+
+    @invariant()
+    def it_is_never_stuck(self) -> None:
+        if not self.under_way:
+            assert self.breaker.retry_in_s <= 60 * 1.2
+
+
+TestAnyUse = AnyUse.TestCase
+TestAnyUse.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

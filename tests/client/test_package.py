@@ -52,6 +52,21 @@ def test_durations_are_never_taken_from_the_wall_clock(path: Path) -> None:
     assert "os.fork" not in text
 
 
+WITHOUT_SERVER = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import sync_client, sync_client.blocking, sync_client.cli, sync_client.probe, sync_client.diagram
+"""
+
+
+def test_everything_loads_where_the_servers_libraries_are_not() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_SERVER.format(names=sorted(SERVER_ONLY))], check=True)
+
+
 def test_the_import_is_quick() -> None:
     """CPU time, the best of five: how busy this machine is says nothing."""
     code = "import time; t = time.process_time(); import sync_client; print(time.process_time() - t)"
