@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from e2e.test_kills import config_for
+from tests.mongod import ReplicaSet
 from tests.servers import SyncServer
 from tests.streams import Stream, stream
 
@@ -93,3 +95,26 @@ async def test_a_publish_under_way_is_finished(tmp_path: Path) -> None:
         writer.close()
         assert answer.startswith(b"HTTP/1.1 201")
         assert await ending == 0
+
+
+@pytest.mark.timeout(120)
+async def test_a_log_that_hangs_does_not_hold_the_process(tmp_path: Path) -> None:
+    with (
+        ReplicaSet() as replicas,
+        SyncServer(tmp_path, config="[server]\ndrain_s = 1\n" + config_for(replicas.uri, "hanging")) as server,
+    ):
+        async with httpx2.AsyncClient(base_url=server.base_url, trust_env=False, timeout=30) as client:
+            event = {"eventType": "stage_change", "data": {"newStage": "x"}}
+            assert (await client.post("/api/v1/sync/events", json=event)).status_code == 201
+            await asyncio.to_thread(replicas.nodes[0].stop_signal)
+            publishing = asyncio.create_task(client.post("/api/v1/sync/events", json=event))
+            await asyncio.sleep(0.2)  # let it get into the commit that hangs
+            began_s = time.monotonic()
+            status = await asyncio.to_thread(server.terminate)
+            took_s = time.monotonic() - began_s
+            await asyncio.to_thread(replicas.nodes[0].cont)
+            answer = await publishing
+        assert status == 0
+        assert took_s < 1 + 2
+        assert (answer.status_code, answer.json()["type"]) == (503, "outcome-unknown")
+        assert "Traceback" not in server.log_text()

@@ -13,7 +13,7 @@ import pytest
 from e2e.actors import Follower, Publisher, assert_nothing_lost
 from e2e.test_kills import config_for, has_acknowledged
 from tests.conftest import MongoDatabase
-from tests.servers import SyncServer
+from tests.servers import SyncServer, wait_until
 from tests.streams import Stream, eventually, seqs, stream
 
 CUSTOM = '[events]\ncustom = [{name = "typing", delivery = "ephemeral"}]\n'
@@ -124,8 +124,8 @@ async def test_metrics_are_those_of_all_workers_together(tmp_path: Path, mongodb
 
 def test_no_worker_is_left_when_the_supervisor_is_killed(tmp_path: Path, mongodb_database: MongoDatabase) -> None:
     with two_workers(tmp_path, mongodb_database, "[server]\ndrain_s = 1\n") as server:
-        while len(pids := worker_pids(server)) < 2:
-            pass
+        wait_until(lambda: len(worker_pids(server)) == 2)
+        pids = worker_pids(server)
         server.process.kill()
         server.process.wait()
 
@@ -134,7 +134,5 @@ def test_no_worker_is_left_when_the_supervisor_is_killed(tmp_path: Path, mongodb
                 return b"sync_server" not in Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:
                 return True
-
-        from tests.servers import wait_until
 
         wait_until(lambda: all(map(gone, pids)), timeout_s=20, what="the end of the workers")

@@ -130,14 +130,20 @@ class EventRegistry:
 
     def extended(self, custom: Iterable[EventType]) -> "EventRegistry":
         """This registry and the *custom* types; ValueError for a name that is taken."""
-        added: dict[str, EventType] = {}
-        for event_type in custom:
-            if event_type.name in self._types or event_type.name in CONTROL_EVENTS:
-                raise ValueError(f"{event_type.name!r} is a built-in event type")
-            if event_type.name in added:
-                raise ValueError(f"{event_type.name!r} is there twice")
-            added[event_type.name] = event_type
-        return EventRegistry([*self, *added.values()])
+        added = list(custom)
+        for _, clash in self.clashes([event_type.name for event_type in added]):
+            raise ValueError(clash)
+        return EventRegistry([*self, *added])
+
+    def clashes(self, names: Iterable[str]) -> Iterator[tuple[int, str]]:
+        """Which of *names* cannot be added: the position and the reason."""
+        seen: set[str] = set()
+        for position, name in enumerate(names):
+            if name in self._types or name in CONTROL_EVENTS:
+                yield position, f"{name!r} is a built-in event type"
+            elif name in seen:
+                yield position, f"{name!r} is there twice"
+            seen.add(name)
 
 
 REGISTRY = EventRegistry(

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sync_core.problems import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, NotFound, Problem
+from sync_core.problems import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, NotFound, OutcomeUnknown, Problem
 from sync_server.api.health import Health
 from sync_server.api.publish import Publish
 from sync_server.feed.feed import Feed
@@ -81,7 +81,7 @@ class Application:
 
         try:
             if scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
-                await self._stream(scope, receive, send, headers=[header])
+                await self._stream(scope, receive, send, begin=send_with_id)
             else:
                 await self._router(scope, receive, send_with_id)
         except Problem as problem:
@@ -90,9 +90,15 @@ class Application:
             await _refusal_response(scope, refusal)(scope, receive, send_with_id)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:
+            if not self.feed.draining:
+                raise
+            if not started:  # cut off: the time for requests that are under way is over
+                unknown = OutcomeUnknown("The server is shutting down; send again with the same keys.", retry_after_s=1)
+                await _problem_response(unknown)(scope, receive, send_with_id)
         except Exception:
             log.exception("request_failed", path=scope["path"], request_id=request_id.decode())
-            if started or (scope["path"] == STREAM_PATH and scope["method"] == "GET"):
+            if started:
                 raise  # nothing can be said any more; the server cuts the connection
             bug = _Bug(f"This is a fault of the server; its log tells more under {request_id.decode()}.")
             await _problem_response(bug)(scope, receive, send_with_id)

@@ -71,7 +71,7 @@ def main() -> None:
     except httpx2.InvalidURL as exc:
         _die(f"this is no URL: {exc}", EXIT_CONFIG)
     except httpx2.TransportError as exc:
-        _die(f"the server does not answer: {exc or type(exc).__name__}")
+        _die(f"the server does not answer: {str(exc) or type(exc).__name__}")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
@@ -94,7 +94,7 @@ def _configure_output() -> None:
             else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
 
 
@@ -160,9 +160,9 @@ def init(
         Path, typer.Option("--config", "-c", metavar="FILE", help="Where to write the configuration.")
     ] = DEFAULT_FILE,
 ) -> None:
-    """Write a commented configuration and prepare the log it names.
+    r"""Write a commented configuration and prepare the log it names.
 
-    A file that is there already is left as it is; run it again after changing [log], to make the indexes.
+    A file that is there already is left as it is; run it again after changing \[log], to make the indexes.
     """
     if config.exists():
         out.print(f"{config} is there already and was left as it is.", markup=False)
@@ -236,7 +236,10 @@ def tail(
 
 @app.command()
 def doctor(config: ConfigOption = None) -> None:
-    """Check configuration, server, log and clock, and say what to do. Exit status 1 if something is wrong."""
+    """Check configuration, server, log and clock, and say what to do.
+
+    Exit status: 0 if all is well, 1 if something is wrong, 2 if the configuration cannot be used.
+    """
     settings = load_settings(config)
     failed = False
 

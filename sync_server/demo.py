@@ -139,7 +139,11 @@ def _greet(console: Console, url: str) -> None:
     for what, command in (
         ("the stream of one order", f"curl -N '{url}/api/v1/sync/events?orderID=ORDER-003'"),
         ("the first events, by polling", f"curl '{url}/api/v1/sync/poll?after=earliest&limit=5'"),
-        ("an event of your own", f"curl -H 'Content-Type: application/json' -d '{event}' {url}/api/v1/sync/events"),
+        (
+            "an event of your own",
+            # In two lines, so that no terminal wraps it within the quotes.
+            f"curl {url}/api/v1/sync/events -H 'Content-Type: application/json' \\\n    -d '{event}'",
+        ),
     ):
         console.print(Text(f"  # {what}", style="dim"))
         console.print(Text(f"  {command}", style="cyan"))

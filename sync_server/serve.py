@@ -34,6 +34,8 @@ __all__ = ["EXIT_CONFIG", "bind", "make_server", "run_worker", "serve", "supervi
 EXIT_CONFIG = 2
 DRAIN_SHARE = 0.8
 """Of drain_s for the goodbyes; the rest is for requests that are under way."""
+CLOSE_S = 1.5
+"""After drain_s, for closing the log; the promise is drain_s + 2."""
 RESTART_PAUSE_S = 1.0
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
@@ -123,9 +125,17 @@ async def _work(settings: Settings, sock: socket.socket, parent_fd: int | None) 
         if parent_fd is not None:
             loop.remove_reader(parent_fd)
         log.info("draining", readers=application.feed.reader_count)
+        # A log that hangs must not hold the process: what it acknowledged is durable, and the rest is unknown anyway.
+        last = loop.call_later(settings.server.drain_s + CLOSE_S, _cut_off)
         await _drain(application, server, serving, settings.server.drain_s)
+    last.cancel()
     log.info("stopped")
     return 0
+
+
+def _cut_off() -> None:
+    log.warning("closing_cut_off")
+    os._exit(0)
 
 
 async def _drain(

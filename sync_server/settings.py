@@ -4,12 +4,14 @@ Order of precedence: command line, environment (``SYNC_SERVER__PORT=9000``), the
 ``sync.toml``), the defaults here. Everything that is wrong is told in one message.
 """
 
+import json
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
 
 from pydantic import (
     BaseModel,
@@ -20,15 +22,16 @@ from pydantic import (
     SecretStr,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -59,6 +62,9 @@ _MESSAGES = {
     "string_pattern_mismatch": "has characters or a length that are not possible here",
     "missing": "is missing",
 }
+
+
+T = TypeVar("T")
 
 
 class ConfigError(SyncError):
@@ -107,6 +113,14 @@ class MongoSection(_Section):
     database: str = Field("order_sync", pattern=r"^[A-Za-z0-9_-]{1,38}$")
     driver: Literal["pymongo", "motor"] = "pymongo"
 
+    @field_validator("uri")
+    @classmethod
+    def _scheme(cls, uri: SecretStr) -> SecretStr:
+        """The rest is for the driver to judge, which takes too long to import here."""
+        if not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("has to begin with mongodb:// or mongodb+srv://")
+        return uri
+
 
 class LogSection(_Section):
     store: Literal["sqlite", "mongodb"] = "sqlite"
@@ -150,19 +164,42 @@ class CustomEvent(_Section):
 class EventsSection(_Section):
     custom: tuple[CustomEvent, ...] = ()
 
-    @field_validator("custom")
+    @field_validator("custom", mode="wrap")
     @classmethod
-    def _free_names(cls, custom: tuple[CustomEvent, ...]) -> tuple[CustomEvent, ...]:
-        _registry(custom)
-        return custom
+    def _free_names(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> tuple[CustomEvent, ...]:
+        """Clashes of names are told together with what is wrong in single entries."""
+        entries = value if isinstance(value, list | tuple) else ()
+        names = {index: name for index, entry in enumerate(entries) if isinstance(name := _name_of(entry), str)}
+        places = list(names)
+        clashes = [
+            _details("clash", why, (places[position], "name")) for position, why in REGISTRY.clashes(names.values())
+        ]
+        return _checked(cls.__name__, lambda: handler(value), clashes)
 
     def registry(self) -> EventRegistry:
         """The built-in types and the custom ones."""
-        return _registry(self.custom)
+        return REGISTRY.extended(
+            EventType(event.name, delivery=event.delivery, entity=event.entity) for event in self.custom
+        )
 
 
-def _registry(custom: tuple[CustomEvent, ...]) -> EventRegistry:
-    return REGISTRY.extended(EventType(event.name, delivery=event.delivery, entity=event.entity) for event in custom)
+def _name_of(entry: Any) -> Any:
+    """The name of one unchecked entry of *custom*."""
+    if isinstance(entry, dict):
+        return entry.get("name")
+    return entry.name if isinstance(entry, CustomEvent) else entry
+
+
+def _checked(title: str, check: Callable[[], T], faults: list[InitErrorDetails]) -> T:
+    """What *check* returns. Raises ValidationError with its faults and then *faults*."""
+    try:
+        value = check()
+    except ValidationError as exc:
+        faults = [_details(error["type"], error["msg"], error["loc"]) for error in exc.errors()] + faults
+    else:
+        if not faults:
+            return value
+    raise ValidationError.from_exception_data(title, faults)
 
 
 class Settings(BaseSettings):
@@ -188,14 +225,7 @@ class Settings(BaseSettings):
     def _together(cls, data: Any, handler: ModelWrapValidatorHandler["Settings"]) -> "Settings":
         """What no key is wrong in by itself; told together with what is."""
         faults = [_details("together", fault) for fault in _faults_together(data)]
-        try:
-            settings = handler(data)
-        except ValidationError as exc:
-            alone = [_details(error["type"], error["msg"], error["loc"]) for error in exc.errors()]
-            raise ValidationError.from_exception_data(exc.title, alone + faults) from None
-        if faults:
-            raise ValidationError.from_exception_data(cls.__name__, faults)
-        return settings
+        return _checked(cls.__name__, lambda: handler(data), faults)
 
     @classmethod
     def settings_customise_sources(  # the base class's signature
@@ -206,6 +236,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(env_settings, EnvSettingsSource)
+        # What is no JSON would end the reading at once; without it the other faults are found too.
+        garbled = {name.lower() for name in _garbled_environment()}
+        env_settings.env_vars = {n: v for n, v in env_settings.env_vars.items() if n not in garbled}
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         if cls.file is not None:
             sources += (TomlConfigSettingsSource(settings_cls, cls.file),)
@@ -223,12 +257,13 @@ def load_settings(file: Path | None = None, **overrides: dict[str, Any]) -> Sett
         raise ConfigError(f"There is no configuration file {file}. `sync-server init --config {file}` writes one.")
     source = type("Settings", (Settings,), {"file": file, "__module__": __name__})
     faults = _unknown_environment()
+    faults += [
+        f"environment variable {name}: its value has to be JSON: {why}" for name, why in _garbled_environment().items()
+    ]
     try:
         settings = source(**{section: values for section, values in overrides.items() if values})
     except ValidationError as exc:
         faults += [_fault(error) for error in exc.errors(include_url=False, include_input=False)]
-    except SettingsError as exc:  # a variable that is to hold a table or a list
-        faults.append(f"environment: {exc}: its value has to be JSON")
     except tomllib.TOMLDecodeError as exc:
         faults.append(f"{file}: not TOML: {exc}")
     except UnicodeDecodeError as exc:
@@ -286,6 +321,33 @@ def _unknown_environment() -> list[str]:
         and not name.startswith(_FOREIGN_ENV)
         and name.upper().split("__")[0] not in known
     ]
+
+
+def _garbled_environment() -> dict[str, str]:
+    """Variables that are to hold a table or a list, but no JSON; and what is wrong with each."""
+    garbled: dict[str, str] = {}
+    for name, value in sorted(os.environ.items()):
+        prefix, path = name[: len(ENV_PREFIX)], name[len(ENV_PREFIX) :]
+        if prefix.upper() == ENV_PREFIX and _holds_json(path.lower().split("__")):
+            try:
+                json.loads(value)
+            except ValueError as exc:
+                garbled[name] = str(exc)
+    return garbled
+
+
+def _holds_json(path: list[str]) -> bool:
+    annotation: Any = Settings
+    for key in path:
+        fields = annotation.model_fields if _is_model(annotation) else {}
+        if key not in fields:
+            return False
+        annotation = fields[key].annotation
+    return _is_model(annotation) or get_origin(annotation) is tuple
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _fault(error: ErrorDetails) -> str:

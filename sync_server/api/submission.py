@@ -34,7 +34,8 @@ _events = TypeAdapter(list[EventInput])
 _MESSAGES = {
     "extra_forbidden": "unknown field; what is not part of the envelope belongs into data",
     "missing": "is missing",
-    "model_type": 'an event is a JSON object; several are {"events": [...]}',
+    "dict_type": "has to be a JSON object",
+    "model_type": "has to be a JSON object",
     "string_pattern_mismatch": "has characters or a length that are not possible here",
 }
 """For people, in place of pydantic's: one of those shows a regular expression."""
@@ -163,6 +164,9 @@ def _all_faults(registry: EventRegistry, raw: list[Any], prefix: str) -> list[Fi
     faults: list[FieldError] = []
     for index, item in enumerate(raw):
         path = _path(prefix, (index,))
+        if not isinstance(item, dict):
+            faults.append(FieldError(path, 'an event is a JSON object; several are {"events": [...]}'))
+            continue
         try:
             given = EventInput.model_validate(item)
         except ValidationError as exc:

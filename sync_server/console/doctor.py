@@ -21,18 +21,17 @@ Report = Callable[[bool, str], None]
 
 
 async def examine(settings: Settings, report: Report) -> None:
-    """Tell *report* (is it well, what) of everything that was looked at."""
+    """Tell *report* (is it well, what) of everything that was looked at.
+
+    Raises LogMisconfigured where the configured log cannot even be opened.
+    """
     report(True, f"configuration: store {settings.log.store}, {settings.server.host}:{settings.server.port}")
     served = await _examine_server(settings, report)
     path = settings.log.sqlite.path
     if settings.log.store == "sqlite" and not path.exists():
         _examine_place(path, report)
         return
-    try:
-        event_log = open_log(settings.log, exclusive=settings.log.store == "sqlite" and not served)
-    except LogError as exc:
-        report(False, f"log: {exc}")
-        return
+    event_log = open_log(settings.log, exclusive=settings.log.store == "sqlite" and not served)
     try:
         started = time.monotonic()
         await event_log.open()

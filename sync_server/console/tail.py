@@ -32,7 +32,7 @@ async def follow(
 ) -> None:
     """Hand every envelope to *show* and what happens beside to *note*, until cancelled or told to stop (204).
 
-    Raises Refused when the server will not have it.
+    Raises Refused when the server will not have it, httpx2.InvalidURL for a *url* that is none.
     """
     url = url or server_url(settings)
     decoder = SSEDecoder(last_event_id=after)
@@ -59,7 +59,7 @@ async def follow(
                 raise
             trouble = str(exc)
         except httpx2.TransportError as exc:
-            trouble = f"no connection to {url} ({exc or type(exc).__name__})"
+            trouble = f"no connection to {url} ({str(exc) or type(exc).__name__})"
         if trouble and not away:
             note(f"{trouble}; trying again")
             away = True

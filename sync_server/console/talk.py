@@ -10,6 +10,7 @@ from sync_server.settings import Settings
 __all__ = ["Refused", "checked", "client", "is_served", "server_url"]
 
 TIMEOUT_S = 10.0
+MAX_PORT = 65535
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -31,7 +32,15 @@ def server_url(settings: Settings) -> str:
 
 
 def client(url: str) -> httpx2.AsyncClient:
-    """A client of the server at *url*. Proxies of the environment are for other machines."""
+    """A client of the server at *url*. Proxies of the environment are for other machines.
+
+    Raises httpx2.InvalidURL.
+    """
+    parsed = httpx2.URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise httpx2.InvalidURL(f"{url!r} does not begin with http:// or https:// and a host")
+    if parsed.port is not None and not 0 < parsed.port <= MAX_PORT:
+        raise httpx2.InvalidURL(f"{url!r} has a port that is not from 1 to {MAX_PORT}")
     return httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
 

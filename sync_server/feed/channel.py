@@ -61,11 +61,11 @@ class Channel:
     def discard(self, reader: "Reader") -> None:
         (self.echo if reader.hides_echo else self.readers).discard(reader)
 
-    def take_pending(self, latest: Mapping[str, str]) -> list[FeedEvent]:
-        """What waits, thinned, and nothing waits any more. Long polls are woken."""
+    def take_pending(self) -> list[FeedEvent]:
+        """What waits, and nothing waits any more. Long polls are woken."""
         events, self.pending = self.pending, []
         self.take_waiters()
-        return thin(events, latest)
+        return events
 
     def take_waiters(self) -> None:
         """Wake the long polls; they look for themselves whether there is something for them."""
@@ -74,12 +74,17 @@ class Channel:
                 waiter.set_result(None)
         self.waiters.clear()
 
-    def chunk_for(self, reader: "Reader", events: list[FeedEvent], shared: Chunk) -> Chunk | None:
-        """What a reader with echo suppression gets of this flush: mostly what all get."""
-        if not any(reader.view.caused(event) for event in events):
+    def chunk_for(
+        self, reader: "Reader", pending: list[FeedEvent], shared: Chunk, latest: Mapping[str, str]
+    ) -> Chunk | None:
+        """What a reader with echo suppression gets of this flush: mostly what all get.
+
+        Thinned after the reader's own events are out, or one of those could take the place of what it may see.
+        """
+        visible = [event for event in pending if not reader.view.caused(event)]
+        if len(visible) == len(pending):
             return shared
-        visible = [event for event in events if not reader.view.caused(event)]
-        return Chunk(joined(visible)) if visible else None
+        return Chunk(joined(thin(visible, latest))) if visible else None
 
 
 class ChannelIndex:

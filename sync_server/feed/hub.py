@@ -30,7 +30,7 @@ from sync_server.feed.connection import Chunk
 from sync_server.feed.control import Goodbye, Reset, control_event
 from sync_server.feed.pages import LogPages
 from sync_server.feed.reader import Reader
-from sync_server.feed.window import Window, encode, joined
+from sync_server.feed.window import Window, encode, joined, thin
 from sync_server.log.base import Bounds, EventLog, LogError
 from sync_server.log.group import Committed, StoredEvent
 from sync_server.metrics import Metrics
@@ -142,7 +142,7 @@ class Hub:
         """A group that this process has committed. Ignored as far as it is known, a bell beyond a gap."""
         events = committed.events
         if committed.epoch != self.epoch:
-            self.spawn(self._look_again())
+            self.look()
             return
         if not events:
             return
@@ -210,12 +210,17 @@ class Hub:
         """The log is another one than before: all readers begin again."""
         log.warning("feed_restarts", tenant=self.tenant, epoch=bounds.epoch, reason=reason.value)
         for channel in self._dirty:
-            channel.take_pending({})
+            channel.take_pending()
         self._dirty.clear()
         self._pending_bytes = 0
         self._begin_epoch(bounds)
+        self.wake_polls()
         for reader in list(self.readers):
-            reader.rewind(reason)
+            try:
+                reader.rewind(reason)
+            except Exception:
+                log.exception("reader_rewind_failed", tenant=self.tenant)
+                reader.discard()
 
     def _take(self, events: list[StoredEvent]) -> None:
         """The next events, the first of them being tail + 1."""
@@ -293,12 +298,13 @@ class Hub:
 
     async def refresh(self) -> Bounds | None:
         """The log's bounds, fresh and observed; one query for all who ask. None if it cannot be read now."""
+        return await asyncio.shield(self.look())
+
+    def look(self) -> "asyncio.Task[Bounds | None]":
+        """A look at the log's bounds, begun now unless one is under way."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh(), name="feed-refresh")
-        return await asyncio.shield(self._refreshing)
-
-    async def _look_again(self) -> None:
-        await self.refresh()
+        return self._refreshing
 
     async def _refresh(self) -> Bounds | None:
         tail_before = self.tail
@@ -338,23 +344,28 @@ class Hub:
             self._delivered = 0
 
     def _flush_channel(self, channel: Channel) -> None:
-        events = channel.take_pending(self.latest)
+        pending = channel.take_pending()
         if not (channel.readers or channel.echo):
             self.channels.release(channel)
             return
+        events = thin(pending, self.latest)
         chunk = Chunk(joined(events))
         now = self.now()
-        channel.sent_seq = max(channel.sent_seq, events[-1].seq)
         channel.heartbeat_due_s = self._heartbeat_due(now)
         self.metrics.flush_events.observe(len(events))
         self._delivered += len(events) * (len(channel.readers) + len(channel.echo))
         for reader in list(channel.readers):
             self._write(reader, chunk)
+        everybody = True
         for reader in list(channel.echo):
-            own = channel.chunk_for(reader, events, chunk)
-            if own is not None:
+            own = channel.chunk_for(reader, pending, chunk, self.latest)
+            if own is None:
+                everybody = False
+            else:
                 reader.heartbeat_due_s = channel.heartbeat_due_s
                 self._write(reader, own)
+        if everybody:
+            channel.sent_seq = max(channel.sent_seq, events[-1].seq)
 
     def _write(self, reader: Reader, chunk: Chunk) -> None:
         try:
@@ -379,7 +390,8 @@ class Hub:
             if now >= channel.heartbeat_due_s:
                 heartbeat = heartbeat or self._heartbeat()
                 channel.heartbeat_due_s = self._heartbeat_due(now)
-                channel.sent_seq = self.flushed
+                if not channel.echo:
+                    channel.sent_seq = self.flushed
                 for reader in list(channel.readers):
                     self._write(reader, heartbeat)
             elif self.flushed - channel.sent_seq > ADVANCE_SEQS and now - channel.advanced_s >= ADVANCE_S:
@@ -424,6 +436,7 @@ class Hub:
             self.flush()
             return Pin(self.epoch, self.flushed, "now")
         if text == EARLIEST:
+            await self.refresh()  # the floor may have moved since it was last looked at
             return Pin(self.epoch, self.floor, "start")
         try:
             cursor = Cursor.parse(text)

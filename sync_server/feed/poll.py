@@ -133,7 +133,7 @@ async def _next(hub: Hub, cursor: int) -> list[FeedEvent]:
     if cursor >= hub.window.before:
         return hub.window.after(cursor, upto=hub.tail)
     try:
-        return await hub.pages.after(cursor, floor=hub.floor)
+        events = await hub.pages.after(cursor, floor=hub.floor)
     except Hole:
         await hub.found_hole(cursor)
         if cursor < hub.floor:
@@ -141,6 +141,8 @@ async def _next(hub: Hub, cursor: int) -> list[FeedEvent]:
         raise Unavailable("The event log is being repaired.", retry_after_s=RETRY_AFTER_S) from None
     except LogError as exc:
         raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
+    # A page may hold what this process has not taken in yet; a cursor beyond head would wait for it the next time.
+    return [event for event in events if event.seq <= hub.tail]
 
 
 def _gone(hub: Hub, reason: Reset) -> CursorGone:

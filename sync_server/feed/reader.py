@@ -55,7 +55,7 @@ class Reader:
         self.closed = False
         self.channel = hub.channels.channel(view.filter)
         self.expires_tick = 0
-        self.heartbeat_due_s = 0.0
+        self.heartbeat_due_s = hub.now() + hub.heartbeat_s
         self._blocked = False
         self._caught_up_sent = False
         self._task: asyncio.Task[None] | None = None
@@ -129,9 +129,12 @@ class Reader:
         return control_event("reset", hub.reset_document(reason), event_id=hub.cursor_text(self.cursor))
 
     def _go_behind(self, blocked: Blocked | None) -> None:
-        self._hub.metrics.readers_behind.inc()
+        behind = self._hub.metrics.readers_behind
         self._blocked = blocked is not None
         self._task = self._hub.spawn(self._catch_up(blocked))
+        behind.inc()
+        # Not in the task itself: one that is cancelled before its first step runs nothing of its own.
+        self._task.add_done_callback(lambda _: behind.dec())
 
     def _try_join(self, opening: bytes = b"") -> bool:
         """Write the rest and go live, without an await, if the window holds it and it is one piece."""
@@ -182,7 +185,7 @@ class Reader:
                 events = await self._next_events()
                 if events:
                     self.cursor = events[-1].seq
-                    await self._write(self._visible(events))
+                    await self._write(self._visible(events) or self._sign_of_life())
                 await asyncio.sleep(0)  # the others' turn, however fast pages come
         except TimeoutError:
             self._hub.metrics.slow_closes.inc()
@@ -193,15 +196,12 @@ class Reader:
             log.exception("reader_failed", tenant=self._hub.tenant)
             self.discard()
             self._connection.abort()
-        finally:
-            self._hub.metrics.readers_behind.dec()
 
     async def _next_events(self) -> list[FeedEvent]:
         """What follows the cursor, from memory or from the log; while that is unreadable, heartbeats."""
         hub = self._hub
         if self.cursor >= hub.window.before:
             return hub.window.after(self.cursor, upto=hub.flushed)
-        heartbeat_due_s = hub.now() + hub.heartbeat_s
         while True:
             try:
                 events = await hub.pages.after(self.cursor, floor=hub.floor)
@@ -213,13 +213,17 @@ class Reader:
             else:
                 # Never beyond what was flushed: joining expects the cursor at or before it.
                 return [event for event in events if event.seq <= hub.flushed]
-            if hub.now() >= heartbeat_due_s:
-                await self._write(hub.heartbeat_block(self.cursor))
-                heartbeat_due_s = hub.now() + hub.heartbeat_s
+            await self._write(self._sign_of_life())
             await asyncio.sleep(LOG_RETRY_S * random.uniform(0.5, 1.5))
+
+    def _sign_of_life(self) -> bytes:
+        """A heartbeat where one is due: an unreadable log, or a long way through hidden events, is no silence."""
+        hub = self._hub
+        return hub.heartbeat_block(self.cursor) if hub.now() >= self.heartbeat_due_s else b""
 
     async def _write(self, body: bytes) -> None:
         if body:
+            self.heartbeat_due_s = self._hub.now() + self._hub.heartbeat_s
             await self._drain(self._connection.write(Chunk(body)))
 
     async def _drain(self, blocked: Blocked | None) -> None:

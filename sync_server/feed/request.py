@@ -1,5 +1,6 @@
 """What a reader asks for: the query of the stream and of the poll, which understand the same things."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
@@ -17,6 +18,8 @@ ANONYMOUS = "anonymous"
 """Whoever calls while there is no access control."""
 
 MAX_CLIENT_ID = 128
+_WHOLE = re.compile(r"[0-9]+")
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
 _FEED_PARAMETERS = frozenset({"eventTypes", "lastEventId", "clientID", *ENTITY_KEYS})
 
 
@@ -54,18 +57,20 @@ class FeedRequest:
         return cls(DEFAULT_TENANT, view, cursor or None, parameters)
 
     def number(self, name: str, *, default: float, low: float, high: float) -> float:
-        """The numeric parameter *name* between *low* and *high*. Raises InvalidRequest."""
+        """The parameter *name* between *low* and *high*; a whole number where *high* is an int. Raises InvalidRequest.
+
+        Digits only: float() and int() would also take ``nan``, ``1_0`` and ``+5`` (in a query a blank and 5).
+        """
         text = _last(self.parameters, name)
         if text is None:
             return default
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
+        whole = isinstance(high, int)
+        value = float(text) if (_WHOLE if whole else _DECIMAL).fullmatch(text) else None
+        if value is None or not low <= value <= high:
+            kind = "whole number" if whole else "number"
             raise InvalidRequest(
-                f"The parameter {name} is out of range.",
-                errors=(FieldError(name, f"a number from {low:g} to {high:g}"),),
+                f"The parameter {name} cannot be used.",
+                errors=(FieldError(name, f"a {kind} from {low:g} to {high:g}"),),
             )
         return value
 

@@ -43,8 +43,8 @@ class EventStream:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, headers: list[tuple[bytes, bytes]]) -> None:
-        """Serve one reader until it or the server ends it; *headers* go with the response."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, begin: Send) -> None:
+        """Serve one reader until it or the server ends it; *begin* sends the head, *send* all that follows."""
         request = FeedRequest.parse(scope)
         if self._feed.draining:
             raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
@@ -52,7 +52,7 @@ class EventStream:
             raise Unavailable("The event log cannot be read.", retry_after_s=LOG_LOST_RETRY_AFTER_S)
         hub = await self._feed.hub(request.tenant)
         pin = await hub.pin(request.cursor)
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
+        await begin({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
@@ -64,7 +64,7 @@ class EventStream:
             reader.discard()
 
     def _admit(self, hub: Hub, pin: Pin, request: FeedRequest, send: Send) -> Reader:
-        """Without an await since the pin: what is published from here on reaches this reader."""
+        """From the pin on: what was published since lies behind the cursor, and reaches this reader too."""
         settings = self._feed.settings
         if pin.epoch != hub.epoch:  # the log was replaced while the head was sent
             pin = hub.reset_pin(Reset.EPOCH)

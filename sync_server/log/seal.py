@@ -40,7 +40,7 @@ class HeadSeal:
             raise LogMisconfigured(f"{self._path} cannot be read ({exc.strerror}).") from exc
         for tenant, (epoch, seq) in sealed.items():
             log_epoch, log_seq = heads.get(tenant, ("", 0))
-            if (log_epoch == epoch and log_seq < seq) or (not log_epoch and seq):
+            if log_seq < seq or (log_epoch != epoch and seq):
                 raise LogMisconfigured(
                     f"{log_name} ends at {log_seq} for tenant {tenant!r}, but {seq} was already handed out: "
                     "it is a restored or cut copy. Run `sync-server log new-epoch`, so that readers resync."

@@ -395,7 +395,8 @@ def _read_outcomes(db: sqlite3.Connection, tenant: str, keys: Iterable[OutcomeKe
         return {}
     rows = db.execute(
         "SELECT o.principal, o.key, o.fingerprint, o.result, o.expires_ms FROM json_each(?) AS w"
-        " JOIN outcomes AS o ON o.tenant = ? AND o.principal = w.value ->> 0 AND o.key = w.value ->> 1",
+        " JOIN outcomes AS o ON o.tenant = ? AND o.principal = json_extract(w.value, '$[0]')"
+        " AND o.key = json_extract(w.value, '$[1]')",
         (wanted, tenant),
     ).fetchall()
     return {OutcomeKey(*row[:2]): Outcome(*row[2:]) for row in rows}

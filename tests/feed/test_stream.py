@@ -133,7 +133,7 @@ async def test_a_floor_that_overtakes_a_reader_in_catch_up_resets_it_once(start:
         hub = await served.hub()
         await served.application.event_log.trim("default", 2000)  # unknown to the hub as yet
         assert hub.floor == 0
-        async with stream(served.port, lastEventId="earliest") as opened:
+        async with stream(served.port, lastEventId=hub.cursor_text(0)) as opened:
             reset = await opened.until("reset")
             assert data(reset)["reason"] == "expired"
             assert data(reset)["head"] == hub.cursor_text(3000)
