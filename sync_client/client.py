@@ -24,13 +24,14 @@ from sync_client.backoff import Rng
 from sync_client.breaker import Breaker
 from sync_client.cache import SQLiteCache
 from sync_client.delivery import Delivery, Events
-from sync_client.driver import Driver, Limits
+from sync_client.driver import Driver
 from sync_client.errors import CacheError, CacheUnwritable, ClientError, Closed
 from sync_client.event import Event
 from sync_client.handlers import Handlers
 from sync_client.health import Health, Meter, Metrics, status_of
 from sync_client.intake import Intake, Resync
 from sync_client.keeper import Keeper
+from sync_client.limits import Limits
 from sync_client.logs import get_logger
 from sync_client.memory import MemoryCache
 from sync_client.options import FilterLike, Options, cache_path, read_filter

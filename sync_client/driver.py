@@ -6,26 +6,23 @@ What a stopped activity still has to say is dropped, because it is no longer the
 
 import asyncio
 import random
-import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 from sync_client.backoff import Rng
 from sync_client.breaker import Breaker
+from sync_client.clock import now_s, suspended_s
 from sync_client.errors import (
     BreakerOpen,
     CacheUnwritable,
     CursorLost,
-    NotAStream,
-    Refused,
     RequestFailed,
     ServerBusy,
-    StopAsked,
-    Unauthorized,
 )
+from sync_client.failures import FAILED, signal_of
 from sync_client.guard import LoopGuard, SleepDetector
+from sync_client.limits import DriverCounts, Limits
 from sync_client.logs import get_logger
 from sync_client.machine import step
 from sync_client.notes import Sink, Taken
@@ -34,7 +31,7 @@ from sync_client.tokens import Tokens
 from sync_client.transport import POLL_PATH, STREAM_PATH, Stream, Transport
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
-__all__ = ["Driver", "DriverCounts", "Limits"]
+__all__ = ["Driver"]
 
 log = get_logger()
 
@@ -49,48 +46,6 @@ _DUE: dict[Activity, Signal] = {
     Activity.PROBE_TIMER: Signal.PROBE_DUE,
     Activity.UNATTENDED_TIMER: Signal.UNATTENDED_DUE,
 }
-_FAILED: dict[Activity, Signal] = {
-    Activity.STREAM: Signal.ATTEMPT_FAILED,
-    Activity.PROBE: Signal.PROBE_FAILED,
-    Activity.POLL: Signal.POLL_FAILED,
-    Activity.PLAIN: Signal.PLAIN_FAILED,
-    Activity.TOKEN: Signal.TOKEN_FAILED,
-}
-
-
-class Limits:
-    """How long what may take, in seconds, and how large it may be."""
-
-    def __init__(
-        self,
-        *,
-        first_byte_s: float | None = 2.5,
-        first_byte_round_trips: float = 4.0,
-        token_s: float = 30.0,
-        poll_wait_s: float = 0.0,
-        poll_limit: int = 500,
-        max_event_bytes: int | None = 8 * 1024 * 1024,
-    ) -> None:
-        self.first_byte_s = first_byte_s
-        self.first_byte_round_trips = first_byte_round_trips
-        self.token_s = token_s
-        self.poll_wait_s = poll_wait_s
-        self.poll_limit = poll_limit
-        self.max_event_bytes = max_event_bytes
-
-
-class DriverCounts:
-    """Counted since the start."""
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.failed_attempts = 0
-        self.connections = 0
-        self.stalls = 0
-        self.polls = 0
-        self.failed_polls = 0
-        self.probes = 0
-        self.spins = 0
 
 
 class Driver:
@@ -151,14 +106,14 @@ class Driver:
     def start(self) -> None:
         """Begin to watch the clock."""
         if self._ticker is None:
-            self._sleep.tick(now_s=_now_s(), suspended_s=_suspended_s())
+            self._sleep.tick(now_s=now_s(), suspended_s=suspended_s())
             self._ticker = asyncio.get_running_loop().create_task(self._tick(), name="sync-client-tick")
 
     def signal(
         self, signal: Signal, *, source: Activity | None = None, delay_s: float | None = None, reason: str = ""
     ) -> None:
         """Something happened: step the machine and do what it says."""
-        self._queue.append(Happening(signal, _now_s(), source=source, delay_s=delay_s, reason=reason))
+        self._queue.append(Happening(signal, now_s(), source=source, delay_s=delay_s, reason=reason))
         if self._stepping:
             return  # an effect or a listener of the step before; in its turn
         self._stepping = True
@@ -250,14 +205,14 @@ class Driver:
             self._report_failure(self._role(activity), exc)
         except CacheUnwritable as exc:
             self._note_error(str(exc))
-            self._held_until_s = _now_s() + CACHE_RETRY_S
+            self._held_until_s = now_s() + CACHE_RETRY_S
             self._report(self._role(activity), Signal.CONSUMER_BEHIND, reason="cache_unwritable")
         except Exception as exc:
             # Ours or the program's: it must neither end the client in silence nor repeat without a pause.
             log.exception("activity_failed", activity=activity.value)
             role = self._role(activity)
             self._note_error(f"{type(exc).__name__} in {role.value}")
-            self._report(role, _FAILED[role], reason=type(exc).__name__)
+            self._report(role, FAILED[role], reason=type(exc).__name__)
 
     def _role(self, activity: Activity) -> Activity:
         """A probe may have become the stream meanwhile."""
@@ -280,25 +235,9 @@ class Driver:
         """An error's signal."""
         reason = str(exc)
         self._note_error(f"{activity.value}: {reason}")
-        signal = _FAILED[activity]
-        if activity is Activity.PLAIN:
-            # Any answer tells that the network carries plain requests.
-            answered = exc.status is not None and not isinstance(exc, ServerBusy)
-            signal = Signal.PLAIN_ANSWERED if answered else Signal.PLAIN_FAILED
-        elif activity is Activity.TOKEN:
-            pass
-        elif isinstance(exc, StopAsked):
-            signal = Signal.STOPPED
-        elif isinstance(exc, Unauthorized):
-            signal = Signal.UNAUTHORIZED
+        signal = signal_of(activity, exc, is_open=self.machine.state is State.CONNECTED)
+        if signal is Signal.UNAUTHORIZED:
             self._refusal = reason
-        elif (isinstance(exc, Refused) and activity is not Activity.PROBE) or (
-            # A page that is no JSON comes from somebody in between; while polling that passes.
-            isinstance(exc, NotAStream) and activity is Activity.STREAM
-        ):
-            signal = Signal.MISCONFIGURED
-        elif activity is Activity.STREAM and self.machine.state is State.CONNECTED:
-            signal = Signal.LOST
         if signal is Signal.ATTEMPT_FAILED:
             self.counts.failed_attempts += 1
         elif signal is Signal.POLL_FAILED:
@@ -307,7 +246,7 @@ class Driver:
 
     def _note_error(self, text: str) -> None:
         self.last_error = text
-        self.errors = [*self.errors[-19:], (_now_s(), text)]
+        self.errors = [*self.errors[-19:], (now_s(), text)]
 
     async def _stream(self, activity: Activity) -> None:
         """One stream, from the request to its end."""
@@ -315,7 +254,7 @@ class Driver:
             self.counts.probes += 1
         else:
             self.counts.attempts += 1
-        if not self._guard.allows(self._sink.cursor, now_s=_now_s()):
+        if not self._guard.allows(self._sink.cursor, now_s=now_s()):
             self._report(activity, Signal.SPINNING)
             return
         await self._ensure_token()
@@ -435,7 +374,7 @@ class Driver:
     async def _poll(self) -> None:
         """One page."""
         cursor = self._sink.cursor
-        if not self._guard.allows(f"poll {cursor}", now_s=_now_s()):
+        if not self._guard.allows(f"poll {cursor}", now_s=now_s()):
             self._report(Activity.POLL, Signal.SPINNING)
             return
         self.counts.polls += 1
@@ -468,7 +407,7 @@ class Driver:
     async def _request(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """A plain request through the breaker. Raises RequestFailed."""
         await self._ensure_token()
-        started_s = _now_s()
+        started_s = now_s()
         with self.breaker.request() as permission:
             try:
                 async with asyncio.timeout(30 + self._limits.poll_wait_s):
@@ -486,7 +425,7 @@ class Driver:
                 raise
             permission.succeeded()
         if not params.get("wait"):
-            self._round_trip_s = min(_now_s() - started_s, 5.0)
+            self._round_trip_s = min(now_s() - started_s, 5.0)
         self.last_byte_s = asyncio.get_running_loop().time()
         return page
 
@@ -520,27 +459,11 @@ class Driver:
         while True:
             await asyncio.sleep(self._sleep.tick_s)
             self._check_sleep()
-            if self.machine.held and _now_s() >= self._held_until_s and not self._is_behind():
+            if self.machine.held and now_s() >= self._held_until_s and not self._is_behind():
                 self.signal(Signal.CONSUMER_READY)
 
     def _check_sleep(self) -> None:
-        slept_s = self._sleep.tick(now_s=_now_s(), suspended_s=_suspended_s())
+        slept_s = self._sleep.tick(now_s=now_s(), suspended_s=suspended_s())
         if slept_s:
             log.warning("woke_up", slept_s=round(slept_s, 1))
             self.signal(Signal.WOKE, reason=f"slept {slept_s:.0f} s")
-
-
-def _now_s() -> float:
-    return time.monotonic()
-
-
-if sys.platform == "linux":
-
-    def _suspended_s() -> float | None:
-        with suppress(OSError):
-            return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-        return None
-else:
-
-    def _suspended_s() -> float | None:
-        return None

@@ -6,7 +6,6 @@ SQLite's connection belongs to that one thread. A cache in memory is called dire
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import ParamSpec, Protocol, TypeVar
 
 from sync_client.cache import CacheDamaged, SQLiteCache
@@ -79,13 +78,15 @@ class Keeper:
         if self._closed:
             return
         self._closed = True
-        done = False
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                if hasattr(self, "cache"):
-                    await self._call(self.cache.close)
-                done = True
-        self._shut(wait=done)
+        if not hasattr(self, "cache"):
+            return
+        if self._thread is None:
+            self.cache.close()
+            return
+        # Waited for, but never cancelled: what is in the thread's queue is done after the handler that hangs.
+        closing = asyncio.wrap_future(self._thread.submit(self.cache.close))
+        done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
+        self._shut(wait=bool(done))
 
     def _shut(self, *, wait: bool) -> None:
         if self._thread is not None:

@@ -10,7 +10,8 @@ forgotten only after 60 s of health; goodbyes right after the beginning count to
 """
 
 from sync_client.backoff import Rng
-from sync_client.rules import RULES, Draft, Rule
+from sync_client.draft import Draft
+from sync_client.rules import RULES, Rule
 from sync_client.states import Activity, Effect, Happening, Machine, Policy, Signal, State
 
 __all__ = ["TABLE", "step", "table_text"]

@@ -27,6 +27,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
+from sync_server.protocol import BoundedHttpProtocol
 from sync_server.settings import Settings
 
 __all__ = ["EXIT_CONFIG", "bind", "make_server", "run_worker", "serve", "supervise", "worker_socket"]
@@ -90,7 +91,7 @@ def make_server(application: Application) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             application,
-            http="httptools",
+            http=BoundedHttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

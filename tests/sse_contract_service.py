@@ -27,7 +27,8 @@ from starlette.routing import Route
 
 from sync_client.backoff import Backoff
 from sync_client.breaker import Breaker
-from sync_client.driver import Driver, Limits
+from sync_client.driver import Driver
+from sync_client.limits import Limits
 from sync_client.notes import NOTHING, Taken
 from sync_client.states import Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens

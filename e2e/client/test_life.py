@@ -92,6 +92,32 @@ async def test_close_does_not_wait_for_a_handler_that_hangs(shop: Shop) -> None:
         await eventually(lambda: numbers(got) == [0])
 
 
+async def test_close_does_not_wait_for_a_transactional_handler_that_hangs(shop: Shop) -> None:
+    client = shop.client()
+    hanging, go_on = threading.Event(), threading.Event()
+
+    @client.on(transactional=True)
+    def hang(event: Event, tx: Transaction) -> None:
+        tx.put("count", tx.get("count", 0) + 1)
+        hanging.set()
+        go_on.wait(30)
+
+    await client.start()
+    await client.wait_for(State.CONNECTED, timeout_s=10)
+    await shop.publish(1)
+    await eventually(hanging.is_set)
+    began_s = time.monotonic()
+    await client.close()
+    assert time.monotonic() - began_s < 1
+    with pytest.raises(CacheLocked):  # its thread still writes
+        await shop.client().start()
+    go_on.set()
+    threads = [t for t in threading.enumerate() if t.name.startswith("sync-client-cache")]
+    await eventually(lambda: not any(t.is_alive() for t in threads))
+    async with shop.client() as again:
+        assert await again.value("count") == 1
+
+
 async def test_an_abandoned_client_can_be_collected(shop: Shop) -> None:
     client = shop.client()
     await client.start()

@@ -135,7 +135,7 @@ def _told(detail: str, errors: list[tuple[str, str]], batch: list[_Item], name: 
 @asynccontextmanager
 async def _publisher(settings: Settings, url: str | None) -> AsyncIterator[Send]:
     """How to publish: through a running server, or into the log itself where nobody serves it."""
-    async with client(url or server_url(settings)) as http:
+    async with client(server_url(settings) if url is None else url) as http:
         if url is not None or await is_served(http):
 
             async def over_http(body: bytes) -> list[dict[str, Any]]:

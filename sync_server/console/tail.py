@@ -34,7 +34,7 @@ async def follow(
 
     Raises Refused when the server will not have it, httpx2.InvalidURL for a *url* that is none.
     """
-    url = url or server_url(settings)
+    url = server_url(settings) if url is None else url
     decoder = SSEDecoder(last_event_id=after)
     timeout = httpx2.Timeout(10, read=max(SILENT_S, settings.feed.heartbeat_s * _SILENT_HEARTBEATS))
     away = False

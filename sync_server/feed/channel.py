@@ -122,6 +122,9 @@ class ChannelIndex:
         for tag in channel.filter.tags:
             if not self._by_tag[tag]:
                 del self._by_tag[tag]
+        for event_type in channel.filter.event_types:
+            if not self._by_type.get(event_type, True):
+                del self._by_type[event_type]
 
     def matching(self, event: FeedEvent) -> list[Channel]:
         """The channels whose filter lets *event* through, each once."""

@@ -114,7 +114,11 @@ class UvicornConnection(AsgiConnection):
     def write(self, chunk: Chunk) -> Blocked | None:
         if self._flow.write_paused:
             return _step(self._send(chunk.message))
-        if not self._cycle.disconnected:
+        cycle = self._cycle
+        if cycle.transport.is_closing():  # uvicorn tells only the newest of pipelined requests
+            cycle.disconnected = True
+            cycle.message_event.set()
+        elif not cycle.disconnected:
             self._write(chunk.framed)
         return None
 

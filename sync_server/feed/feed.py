@@ -156,8 +156,9 @@ class Feed:
 
     @property
     def tail_age_s(self) -> float:
-        """How long ago the log was last seen to answer."""
-        return asyncio.get_running_loop().time() - self._read_s
+        """Age of the oldest data that readers are given: how long ago the log was last seen to hold no more."""
+        read_s = min([self._read_s, *(hub.read_s for hub in self._hubs.values())])
+        return asyncio.get_running_loop().time() - read_s
 
     @property
     def log_lost(self) -> bool:
@@ -200,7 +201,6 @@ class Feed:
             self._read_s = asyncio.get_running_loop().time()
             for tenant, found in bounds.items():
                 self._hubs[tenant].observe(found, tail_before=tails[tenant])
-        self.metrics.tail_age.set(self.tail_age_s)
 
     async def _keep_time(self) -> None:
         """Heartbeats, ages, and a spread goodbye where the log is gone for good."""
@@ -214,6 +214,7 @@ class Feed:
             if lost_steps:
                 steps_left = max(LOG_LOST_SPREAD_S / step_s - lost_steps, 1)
                 self._close_some(1 / steps_left, Goodbye.LOG_UNAVAILABLE, retry_ms=(10_000, 30_000))
+            self.metrics.tail_age.set(self.tail_age_s)
             self.metrics.channels.set(sum(len(hub.channels) for hub in self._hubs.values()))
 
     def _close_some(self, share: float, reason: Goodbye, *, retry_ms: tuple[int, int]) -> None:

@@ -95,7 +95,7 @@ class Hub:
         self._is_writing = is_writing
         self.now = asyncio.get_running_loop().time
         self.read_s = self.now()
-        """When the log was last read successfully (monotonic)."""
+        """When the log was last seen to hold nothing that is not in here (monotonic): the age of the data."""
         self.channels = ChannelIndex()
         self.readers: set[Reader] = set()
         self._begin_epoch(bounds)
@@ -122,7 +122,6 @@ class Hub:
             self.epoch,
             max_bytes=self.settings.window_bytes,
             metrics=self.metrics,
-            on_read=self._was_read,
         )
 
     @property
@@ -149,8 +148,18 @@ class Hub:
         if events[0].seq == self.tail + 1:
             self.read_s = self.now()  # the log has just shown that it is alive and where it ends
             self._take(events)
+        elif self._contradicts(events[0]):
+            log.error("log_went_back", tenant=self.tenant, tail=self.tail, head=events[-1].seq)
+            self._restart(Bounds(self.epoch, min(self.floor, events[-1].seq), events[-1].seq), Reset.FUTURE)
         elif events[-1].seq > self.tail:
             self._bell.set()
+
+    def _contradicts(self, stored: StoredEvent) -> bool:
+        """Whether readers were shown another event with the seq of this one, which was committed now."""
+        if not self.window.before < stored.seq <= self.window.last:
+            return False
+        (known,) = self.window.after(stored.seq - 1, upto=stored.seq)
+        return known.block != encode(self.epoch, stored).block
 
     def signal(self, events: Iterable[StoredEvent]) -> None:
         """Ephemeral events: to who is live now, and gone."""
@@ -179,13 +188,15 @@ class Hub:
 
     def observe(self, bounds: Bounds, *, tail_before: int) -> None:
         """Fresh *bounds* of the log, asked for when ``tail`` was *tail_before*."""
-        self._was_read()
         if bounds.epoch != self.epoch:
+            self._was_read()
             self._restart(bounds, Reset.EPOCH)
             return
         if bounds.head < tail_before:
             self._went_back(bounds)
             return
+        if bounds.head <= self.tail:  # else it is older than that: what is missing has not been read yet
+            self._was_read()
         self._back_since_s = None
         self.floor = max(self.floor, bounds.floor)
         if bounds.head > self.tail:
@@ -244,18 +255,23 @@ class Hub:
 
     async def _follow(self) -> None:
         """Read on from the tail whenever the bell rings."""
+        failing = False
         while True:
             await self._bell.wait()
             self._bell.clear()
             try:
                 while await self._read_on():
                     pass
-            except LogError:
+            except LogError as exc:
                 pause_s = FOLLOW_RETRY_S
+                if not failing:
+                    log.warning("follow_unavailable", tenant=self.tenant, error=str(exc))
+                failing = True
             except Exception:
                 log.exception("follow_failed", tenant=self.tenant)
                 pause_s = FOLLOW_RETRY_S * 5
             else:
+                failing = False
                 continue
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             self._bell.set()
@@ -264,7 +280,6 @@ class Hub:
         """One page from the tail on; whether there may be more."""
         epoch, tail = self.epoch, self.tail
         rows = await self._log.read(self.tenant, after=tail, limit=FOLLOW_LIMIT)
-        self._was_read()
         self.metrics.log_reads.labels("follow").inc()
         if self.epoch != epoch:
             return True
@@ -276,6 +291,7 @@ class Hub:
         if first != self.tail + 1 or rows[-1].seq != first + len(rows) - 1:
             return await self._skip_trimmed(first)
         self._take(rows)
+        self._was_read()
         return True
 
     async def _skip_trimmed(self, first: int) -> bool:
@@ -291,6 +307,8 @@ class Hub:
 
     async def found_hole(self, after: int) -> None:
         """A page did not begin where it should: usually the floor moved, of which this finds out."""
+        if self._refreshing is not None and not self._refreshing.done():
+            await self.refresh()  # it may have been asked before the floor moved
         bounds = await self.refresh()
         if bounds is not None and bounds.floor <= after:
             self.metrics.log_holes.inc()

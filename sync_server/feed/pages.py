@@ -6,7 +6,6 @@ Pages begin at multiples of PAGE_EVENTS, so that 5,000 readers that come back wi
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 
 from sync_core.problems import SyncError
 from sync_server.feed.window import EVENT_OVERHEAD_BYTES, FeedEvent, encode, piece
@@ -16,6 +15,7 @@ from sync_server.metrics import Metrics
 __all__ = ["Hole", "LogPages"]
 
 PAGE_EVENTS = 512
+PAGE_BYTES = 1024 * 1024
 
 
 class Hole(SyncError):
@@ -33,14 +33,12 @@ class LogPages:
         *,
         max_bytes: int,
         metrics: Metrics,
-        on_read: Callable[[], None],
     ) -> None:
         self._log = event_log
         self._tenant = tenant
         self._epoch = epoch
         self._max_bytes = max_bytes
         self._metrics = metrics
-        self._on_read = on_read
         self._size_bytes = 0
         self._kept: OrderedDict[int, list[FeedEvent]] = OrderedDict()
         self._reading: dict[int, asyncio.Task[list[FeedEvent]]] = {}
@@ -50,8 +48,15 @@ class LogPages:
 
         Raises Hole if the next event is not there, LogError.
         """
+        if seq < floor:
+            raise Hole(f"tenant {self._tenant}: {seq} is below the floor {floor}")
         start = max(seq - seq % PAGE_EVENTS, floor)
-        page = await self._page(start)
+        try:
+            page = await self._page(start)
+        except Hole:
+            if start == seq:
+                raise
+            return await self._page(seq)  # only the page's beginning was trimmed, which *floor* did not know yet
         if page[-1].seq > seq:
             return page[seq - start :]
         # The page was cut short, by its bytes or by what was then the head: go on behind its end.
@@ -77,10 +82,9 @@ class LogPages:
             rows = await self._log.read(self._tenant, after=start, limit=limit)
             self._metrics.log_reads.labels("replay").inc()
             self._metrics.replays.labels("log").inc()
-            self._on_read()
             if not rows or rows[0].seq != start + 1 or rows[-1].seq != start + len(rows):
                 raise Hole(f"tenant {self._tenant}: no event {start + 1}")
-            page = piece([encode(self._epoch, row) for row in rows])
+            page = piece([encode(self._epoch, row) for row in rows], max_bytes=PAGE_BYTES)
             self._keep(start, page)
             return page
         finally:

@@ -18,7 +18,7 @@ from sync_server.feed.connection import Blocked, Chunk, Connection
 from sync_server.feed.control import Goodbye, Reset, control_event
 from sync_server.feed.pages import Hole
 from sync_server.feed.view import View
-from sync_server.feed.window import FeedEvent, joined, thin
+from sync_server.feed.window import FeedEvent, joined, piece, thin
 from sync_server.log.base import LogError
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Reader:
         hub = self._hub
         if self.cursor >= hub.window.before:
             return hub.window.after(self.cursor, upto=hub.flushed)
-        while True:
+        while self.cursor >= hub.floor:
             try:
                 events = await hub.pages.after(self.cursor, floor=hub.floor)
             except (LogError, Hole) as exc:
@@ -212,9 +212,10 @@ class Reader:
                     return []
             else:
                 # Never beyond what was flushed: joining expects the cursor at or before it.
-                return [event for event in events if event.seq <= hub.flushed]
+                return piece([event for event in events if event.seq <= hub.flushed])
             await self._write(self._sign_of_life())
             await asyncio.sleep(LOG_RETRY_S * random.uniform(0.5, 1.5))
+        return []  # trimmed while it waited
 
     def _sign_of_life(self) -> bytes:
         """A heartbeat where one is due: an unreadable log, or a long way through hidden events, is no silence."""

@@ -10,8 +10,9 @@ from sync_server.log.group import StoredEvent
 __all__ = ["FeedEvent", "Window", "encode", "joined", "piece", "thin"]
 
 PIECE_EVENTS = 1024
-PIECE_BYTES = 1024 * 1024
-"""Most that a reader in catch-up is written in one go, so that it shares loop and memory with the others."""
+PIECE_BYTES = 64 * 1024
+"""Most that a reader in catch-up is written in one go: as much as a socket's buffer takes before it says stop.
+A thousand readers that come back and do not read hold a thousand of these."""
 EVENT_OVERHEAD_BYTES = 400
 """About what an event takes beside its block: the tuple, its tags, its strings."""
 
@@ -108,12 +109,12 @@ class Window:
         return piece([event for event in self._events[start:end] if event is not None])
 
 
-def piece(events: list[FeedEvent]) -> list[FeedEvent]:
-    """As many of *events* as one write may carry: at least one."""
+def piece(events: list[FeedEvent], *, max_bytes: int = PIECE_BYTES) -> list[FeedEvent]:
+    """As many of *events* as fit *max_bytes*: at least one."""
     size_bytes = 0
     for count, event in enumerate(events):
         size_bytes += len(event.block)
-        if size_bytes > PIECE_BYTES and count:
+        if size_bytes > max_bytes and count:
             return events[:count]
     return events
 

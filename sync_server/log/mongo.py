@@ -285,6 +285,8 @@ class MongoLog:
             # all that came before, is.
             await self._db["heads"].update_one({"_id": tenant}, {"$inc": {"seq": -reserve}}, session=session)
             return group.doubtful
+        if group.doubtful is not None and group.doubtful.events[0].seq <= head["floor"]:
+            raise CommitUnknown("What may have been written was trimmed meanwhile.")
         before = head["seq"] - reserve
         outcomes = await self._read_outcomes(session, tenant, group.keys)
         view = View(head["epoch"], before + 1, head["time_ms"], outcomes)
@@ -396,6 +398,8 @@ class MongoLog:
         )  # fmt: skip
 
     def _wakeup(self, change: dict[str, Any]) -> Bell | Signal | None:
+        if "documentKey" not in change:
+            return Bell(None)  # dropped, renamed: look at everything
         if change["ns"]["coll"] == "heads":
             updated = change.get("updateDescription", {}).get("updatedFields", {})
             return Bell(change["documentKey"]["_id"], updated.get("seq"))

@@ -53,7 +53,7 @@ def open_client(driver: Driver, uri: str) -> Any:
                 ) from None
             return AsyncIOMotorClient(uri, **_OPTIONS)
         return AsyncMongoClient(uri, **_OPTIONS)
-    except (InvalidURI, ConfigurationError) as exc:
+    except (InvalidURI, ConfigurationError, ValueError, OSError) as exc:  # the last: files that it names
         raise LogMisconfigured(f"[log.mongodb] uri: {exc}") from exc
 
 

@@ -17,6 +17,9 @@ __all__ = ["HeadSeal"]
 
 WRITE_INTERVAL_S = 1.0
 
+_DAMAGED = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a file can raise that we did not write."""
+
 
 class HeadSeal:
     """Highest head per tenant in the file *path*. Used from the log's writer thread only."""
@@ -31,7 +34,7 @@ class HeadSeal:
         """Compare the log's *heads* (tenant to epoch, seq) with the file. Raises LogMisconfigured."""
         try:
             sealed = self._read()
-        except (ValueError, TypeError, AttributeError):
+        except _DAMAGED:
             raise LogMisconfigured(
                 f"{self._path} is damaged. If {log_name} is the original log and no restored copy, delete it; "
                 "otherwise run `sync-server log new-epoch` after deleting it."
@@ -50,7 +53,7 @@ class HeadSeal:
     def keep(self, heads: dict[str, tuple[str, int]]) -> None:
         """Go on with the file's heads unchecked; those of the log where the file says nothing of a tenant."""
         self._heads = dict(heads)
-        with suppress(OSError, ValueError, TypeError, AttributeError):
+        with suppress(OSError, *_DAMAGED):
             self._heads |= self._read()
 
     def advance(self, tenant: str, epoch: str, seq: int, *, now_s: float) -> None:

@@ -97,6 +97,8 @@ class SQLiteLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._exclusive and self._lock_file is None:
                 self._take_lock()
+        except ValueError as exc:
+            raise LogMisconfigured(f"[log.sqlite] path: {exc}") from exc
         except OSError as exc:
             error = LogUnavailable if exc.errno in _NO_SPACE else LogMisconfigured
             raise error(f"[log.sqlite] path: cannot write to {self._path.parent} ({exc.strerror})") from exc
@@ -284,6 +286,7 @@ class _Connection:
         self._path = path
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._db: sqlite3.Connection | None = None
+        self._inode: int | None = None
         self._closed = False
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -306,6 +309,10 @@ class _Connection:
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
             self._db = _connect(self._path)
+            self._inode = self._path.stat().st_ino
+        elif self._inode != _inode(self._path):
+            # SQLite goes on writing to a file that has no name any more: acknowledged, and lost with the process.
+            raise LogUnavailable(f"The event log {self._path} was deleted or replaced; restart the server.")
         return work(self._db)
 
     async def aclose(self) -> None:
@@ -347,6 +354,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _bounds(db: sqlite3.Connection, tenant: str) -> Bounds:

@@ -9,8 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sync_client.draft import OWN
 from sync_client.machine import TABLE, step, table_text
-from sync_client.rules import RULES, own_activities
+from sync_client.rules import RULES
 from sync_client.states import Activity, Do, Effect, Happening, Machine, Policy, Signal, State
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "machine_cases.json").read_text(encoding="utf-8"))
@@ -147,7 +148,7 @@ class AnyCourse(RuleBasedStateMachine):
 
     @invariant()
     def only_what_belongs_to_the_state_is_active(self) -> None:
-        assert self.machine.active <= set(own_activities(self.machine.state))
+        assert self.machine.active <= OWN[self.machine.state]
 
     @invariant()
     def one_loop_is_alive(self) -> None:

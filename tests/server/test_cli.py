@@ -8,21 +8,25 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import httpx2
 import pytest
+import typer
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from sync_server.cli import app
 from tests.conftest import MongoDatabase
-from tests.server.commands import Running, run
+from tests.server.commands import COMMAND, RUN_TIMEOUT_S, Running, run
 from tests.server.publishing import CONFIG, EVENT, published, read
-from tests.servers import SyncServer, wait_until
+from tests.servers import SyncServer, clean_environment, wait_until
 
 JSON_LINE = json.dumps(EVENT)
 FREE_PORT = {"SYNC_SERVER__PORT": "1"}  # nobody listens there, so nothing is mistaken for our server
@@ -100,6 +104,21 @@ def test_every_command_explains_itself(command: list[str], options: list[str]) -
     assert [option for option in options if option not in text] == []
 
 
+def commands(group: click.Group, *path: str) -> Iterator[tuple[list[str], click.Command]]:
+    for name, command in group.commands.items():
+        yield [*path, name], command
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+def test_help_shows_every_word_of_itself() -> None:
+    for path, command in commands(typer.main.get_group(app)):
+        text = CliRunner(env={"COLUMNS": "120"}).invoke(app, [*path, "--help"]).output
+        texts = [command.help or "", *(getattr(option, "help", None) or "" for option in command.params)]
+        words = " ".join(texts).replace("\\[", "[").split()
+        assert [word for word in words if word not in text] == [], path
+
+
 @pytest.mark.parametrize("arguments", [["nonsense"], ["serve", "--port", "x"]])
 def test_a_wrong_command_line_is_told(here: Place, arguments: list[str]) -> None:
     assert "Usage:" in run(*arguments, cwd=here.path, status=2).stderr
@@ -160,6 +179,29 @@ def test_serve_ends_in_order_on_a_signal(here: Place, number: int) -> None:
     with Running("serve", "--port", "0", cwd=here.path, env={"SYNC_SERVER__DRAIN_S": "1"}) as serving:
         serving.wait_for("event='serving'", where="notes")
         assert serving.end(number) == 0
+
+
+def test_serve_writes_each_log_line_at_once(here: Place) -> None:
+    """Or the lines of two workers land on one; what is written at once arrives as one packet."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.settimeout(RUN_TIMEOUT_S)
+        serving = subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0"], cwd=here.path, stderr=theirs,
+            env=clean_environment({"PYTHONUNBUFFERED": "1"}),
+        )  # fmt: skip
+        try:
+            theirs.close()
+            packets = [ours.recv(65536)]
+            serving.send_signal(signal.SIGTERM)
+            while packets[-1]:
+                packets.append(ours.recv(65536))
+            assert serving.wait(RUN_TIMEOUT_S) == 0
+        finally:
+            serving.kill()
+            serving.wait()
+    events = [re.findall(rb"event='(\w+)'.*\n$", packet) for packet in packets[:-1]]
+    assert events == [[b"serving"], [b"draining"], [b"stopped"]]
 
 
 # -- init -----------------------------------------------------------------------------------------------
@@ -341,6 +383,45 @@ def test_tail_of_what_is_no_sync_server(tmp_path: Path) -> None:
     assert "does not answer as a sync-server" in told
 
 
+@pytest.mark.parametrize(
+    "url", ["foo", "", "ftp://x", "127.0.0.1:8000", "localhost:8000", "http://", "http://x:99999", "http://[::1"]
+)
+@pytest.mark.parametrize("command", [["tail"], ["publish", "-"]])
+def test_an_url_that_is_none_is_told(here: Place, command: list[str], url: str) -> None:
+    done = run(*command, "--url", url, cwd=here.path, stdin=JSON_LINE, status=2)
+    assert done.stderr.startswith("sync-server: this is no URL: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@contextmanager
+def mute_port() -> Iterator[str]:
+    """A port at which every connection ends after the first bytes, without an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_port_that_speaks_no_http_is_told_with_a_reason(here: Place) -> None:
+    with mute_port() as url:
+        told = run("publish", "-", "--url", url, cwd=here.path, stdin=JSON_LINE, status=1).stderr
+        assert re.search(r"the server does not answer: \w+", told)
+        with Running("tail", "--url", url, cwd=here.path) as tail:
+            tail.wait_for("trying again", where="notes")
+            assert re.match(rf"no connection to {url} \(\w.*\); trying again", tail.notes[0])
+            tail.end(signal.SIGINT)
+
+
 class Stranger:
     """Python's own file server on a port."""
 
@@ -448,9 +529,14 @@ def test_doctor_tells_a_mongodb_that_is_not_there_without_its_password(here: Pla
 
 def test_doctor_tells_a_mongodb_uri_that_is_none(here: Place) -> None:
     env = here.env | {"SYNC_LOG__STORE": "mongodb", "SYNC_LOG__MONGODB__URI": "mongodb://a:b:c:hunter2@x"}
-    done = run("doctor", cwd=here.path, env=env, status=1)
-    assert "FAIL log: [log.mongodb] uri: " in done.stdout
+    done = run("doctor", cwd=here.path, env=env, status=2)
+    assert "sync-server: [log.mongodb] uri: " in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_doctor_ends_with_2_for_a_uri_of_another_scheme_too(here: Place) -> None:
+    env = here.env | {"SYNC_LOG__MONGODB__URI": "http://foo"}
+    assert "[log.mongodb] uri: has to begin with mongodb://" in run("doctor", cwd=here.path, env=env, status=2).stderr
 
 
 # -- log ------------------------------------------------------------------------------------------------

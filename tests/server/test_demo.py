@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import sync_server
 from sync_server.demo import describe
-from tests.server.commands import Running
+from tests.server.commands import RUN_TIMEOUT_S, Running
 from tests.server.publishing import published
 
 DAY = Path(sync_server.__file__).parent / "demo_day.jsonl"
@@ -57,11 +58,24 @@ def test_what_is_published_beside_the_demo_shows_in_it(tmp_path: Path) -> None:
 def test_the_curl_lines_hold_a_publishable_event(tmp_path: Path) -> None:
     with Running("demo", "--port", "0", "--speed", "1", cwd=tmp_path) as demo:
         url = url_of(demo)
-        demo.wait_for("curl", count=3)
+        demo.wait_for("day 1")
         found = re.search(r"-d '(.*)'", "\n".join(demo.lines))
         assert found is not None
         with httpx2.Client(base_url=url, trust_env=False) as client:
             published(client, json.loads(found[1]))
+        assert demo.end(signal.SIGINT) == 0
+
+
+def test_the_command_that_publishes_can_be_pasted_as_it_stands(tmp_path: Path) -> None:
+    with Running("demo", "--port", "0", "--speed", "1", cwd=tmp_path) as demo:
+        demo.wait_for("day 1")
+        first = demo.lines.index("  # an event of your own") + 1
+        command = demo.lines[first : demo.lines.index("", first)]
+        assert max(map(len, command)) < 100
+        pasted = subprocess.run(
+            ["sh", "-c", "\n".join(command)], capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=True
+        )
+        assert json.loads(pasted.stdout)["events"][0]["eventType"] == "status_update"
         assert demo.end(signal.SIGINT) == 0
 
 

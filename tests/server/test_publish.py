@@ -248,6 +248,24 @@ def test_a_bad_event_is_a_422_with_its_path(client: httpx2.Client, document: obj
         assert_problem(send(client, body), 422, *paths)
 
 
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"eventType": "stage_change", "data": {"newStage": "a", "order": "x"}}, "data.order"),
+        ({"eventType": "stage_change", "data": [1]}, "data"),
+        ({"events": [EVENT, EVENT | {"data": "x"}]}, "events[1].data"),
+    ],
+)
+def test_what_has_to_be_an_object_is_called_so(client: httpx2.Client, document: object, path: str) -> None:
+    assert send(client, document).json()["errors"] == [{"path": path, "message": "has to be a JSON object"}]
+
+
+@pytest.mark.parametrize("document", [5, [EVENT], "text", None])
+def test_what_is_no_event_is_told_what_one_is(client: httpx2.Client, document: object) -> None:
+    (fault,) = send(client, json.dumps(document)).json()["errors"]
+    assert fault == {"path": "", "message": 'an event is a JSON object; several are {"events": [...]}'}
+
+
 @pytest.mark.parametrize("name", ["connected", "caught_up", "heartbeat", "reset", "removed", "goodbye"])
 def test_a_control_event_cannot_be_published(client: httpx2.Client, name: str) -> None:
     with log_untouched(client):

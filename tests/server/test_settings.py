@@ -227,9 +227,10 @@ def test_all_faults_are_told_at_once_each_with_its_place(monkeypatch: pytest.Mon
         ("[feed]\nheartbeat_s = 0", "[feed] heartbeat_s"),
         ("[feed]\nwindow_bytes = 1", "[feed] window_bytes"),
         ('[events]\ncustom = "x"', "[events] custom"),
-        ('[events]\ncustom = ["x", "x"]', "[events] custom"),
-        ('[events]\ncustom = ["stage_change"]', "[events] custom"),
-        ('[events]\ncustom = ["connected"]', "[events] custom"),
+        ('[events]\ncustom = ["x", "x"]', "[events] custom[1].name"),
+        ('[events]\ncustom = ["stage_change"]', "[events] custom[0].name"),
+        ('[events]\ncustom = [{ name = "connected" }]', "[events] custom[0].name"),
+        ('[log.mongodb]\nuri = "http://foo"', "[log.mongodb] uri"),
         ('[events]\ncustom = [{ name = "x", delivery = "latest" }]', "[events] custom[0]"),
         ('[events]\ncustom = [{ name = "x", entity = "deviceID" }]', "[events] custom[0]"),
         ('[events]\ncustom = [{ name = "x", delivery = "latest", entity = "deviceId" }]', "[events] custom[0]"),
@@ -253,11 +254,39 @@ def test_a_file_that_is_no_text_is_told() -> None:
         load_settings(Path("given.toml"))
 
 
-@pytest.mark.parametrize("name", ["SYNC_SERVER", "SYNC_EVENTS__CUSTOM"])
-def test_an_environment_variable_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "garbage")
-    with pytest.raises(ConfigError, match=r"environment: .*JSON"):
-        load_settings()
+def test_every_clash_of_names_is_told_together_with_malformed_entries() -> None:
+    told = faults('[events]\ncustom = ["heartbeat", "stage_change", "a", "a b", "a", 5, { name = "a", x = 1 }]')
+    assert told == [
+        "[events] custom[3].name: has characters or a length that are not possible here",
+        "[events] custom[5]: has to be a table of settings",
+        "[events] custom[6].x: there is no such setting",
+        "[events] custom[0].name: 'heartbeat' is a built-in event type",
+        "[events] custom[1].name: 'stage_change' is a built-in event type",
+        "[events] custom[4].name: 'a' is there twice",
+        "[events] custom[6].name: 'a' is there twice",
+    ]
+
+
+@pytest.mark.parametrize("name", ["SYNC_SERVER", "SYNC_LOG__SQLITE", "SYNC_EVENTS__CUSTOM", "sync_events__custom"])
+def test_an_environment_variable_that_is_no_json_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    told = faults("[feed]\nheartbeat_s = 0")
+    assert [fault.partition(": ")[0] for fault in told] == [f"environment variable {name}", "[feed] heartbeat_s"]
+    assert "has to be JSON" in told[0]
+    assert "hunter2" not in told[0]
+
+
+def test_an_environment_variable_of_a_section_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_SERVER", '{"port": 5}')
+    monkeypatch.setenv("SYNC_SERVER__WORKERS", "1")
+    assert load("[server]\nhost = '127.0.0.2'").server.port == 5
+
+
+@pytest.mark.parametrize("uri", ["mongodb://db.example/", "mongodb+srv://db.example/?replicaSet=rs0"])
+def test_a_mongodb_uri_has_one_of_its_schemes(uri: str) -> None:
+    assert load(f'[log.mongodb]\nuri = "{uri}"').log.mongodb.uri.get_secret_value() == uri
 
 
 def test_sqlite_has_one_process_and_the_reason_is_given() -> None:
@@ -295,6 +324,7 @@ def test_a_password_shows_neither_in_repr_nor_in_faults() -> None:
         f'[log.mongodb]\nuri = ["{secret}"]',
         f'[log]\nmongodb = "{secret}"',
         f'[log.mongodb]\nurl = "{secret}"',
+        f'[log.mongodb]\nuri = "x{secret}"',
     ):
         assert "hunter2" not in "".join(faults(text))
 

@@ -1,0 +1,66 @@
+"""uvicorn's HTTP protocol, with bounds on what comes before a request: its head.
+
+uvicorn takes heads of any size and for any time: 60 MB of header lines cost a gigabyte, and connections that
+never finish one are held for ever.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["HEAD_PATIENCE_S", "MAX_HEAD_BYTES", "BoundedHttpProtocol"]
+
+MAX_HEAD_BYTES = 64 * 1024
+"""nginx allows 32 kB of header lines; a URL with 200 filter values of 128 characters is 26 kB."""
+HEAD_PATIENCE_S = 30.0
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+    b"connection: close\r\ncontent-length: 89\r\n\r\n"
+    b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,"errors":[]}'
+)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Refuses a head above MAX_HEAD_BYTES, and cuts a connection that does not finish one in time."""
+
+    _head_bytes = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        super().on_headers_complete()
+
+    def _begin_head(self) -> None:
+        self._end_head()
+        self._head_bytes = 0
+        self._in_head = True
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_PATIENCE_S, self.transport.close)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
