@@ -57,6 +57,7 @@ async def test_silence_of_two_and_a_half_heartbeats_ends_the_stream(shop: Shop) 
         noticed_s = time.monotonic() - began_s
         assert 2.5 * HEARTBEAT_S * 0.5 < noticed_s < 2.5 * HEARTBEAT_S + 1
         await eventually(lambda: len(shop.proxy.stream_requests) > attempts, within_s=2)
+        assert len(shop.proxy.requests) - attempts <= 2
         shop.proxy.stream.stalled = False
         await eventually(lambda: len(got) == 3)
 
@@ -67,10 +68,11 @@ async def test_a_buffering_proxy_leads_to_polling_and_back(shop: Shop) -> None:
         await shop.publish(5)
         await eventually(lambda: len(got) == 5)
         shop.proxy.stream.buffered = True
-        began_s = time.monotonic()
+        began_s, asked = time.monotonic(), len(shop.proxy.requests)
         shop.proxy.cut_all()
         await client.wait_for(State.POLLING, timeout_s=20)
         assert time.monotonic() - began_s < 10
+        assert len(shop.proxy.requests) - asked <= 5  # two streams, a plain request beside each, the first poll
         await shop.publish(5)
         await eventually(lambda: len(got) == 10)
         assert got[-1].source == "polling"

@@ -61,6 +61,17 @@ async def test_handlers_get_what_they_asked_for(shop: Shop) -> None:
     assert heard == [("connected", 1), ("stage", "empty", "initiated"), ("order", 0)]
 
 
+async def test_heartbeats_reach_handlers_that_ask_for_them_by_name(shop: Shop) -> None:
+    client = shop.client()
+    heard: list[Event] = []
+    client.on("heartbeat")(heard.append)
+    async with client:
+        await eventually(lambda: heard)
+        assert heard[0].id is None
+        assert "tailAgeMs" in heard[0].data
+        assert (await client.export())["events"] == []
+
+
 async def test_a_dashboard_refreshes_once_for_a_burst(shop: Shop) -> None:
     client = shop.client()
     refreshes: list[int] = []

@@ -1,13 +1,25 @@
 """The polling endpoint over real HTTP, on both stores."""
 
 import asyncio
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
 from sync_server.feed import poll as poll_module
+from sync_server.feed.feed import Feed
+from sync_server.feed.hub import Hub
+from sync_server.feed.pages import PAGE_EVENTS
+from sync_server.feed.poll import Poll
+from sync_server.log.group import StoredEvent
+from sync_server.log.open import new_epoch
+from sync_server.log.sqlite import SQLiteLog
 from tests.feed.conftest import Start
+from tests.feed.hubs import bench
+from tests.log.writes import commit, texts
 from tests.serving import Served, stage_change
 from tests.streams import eventually, seqs, stream
 
@@ -15,6 +27,27 @@ from tests.streams import eventually, seqs, stream
 async def poll(served: Served, *, headers: dict[str, str] | None = None, **parameters: Any) -> httpx2.Response:
     async with httpx2.AsyncClient(base_url=served.url, timeout=40, trust_env=False) as client:
         return await client.get("/api/v1/sync/poll", params=parameters, headers=headers)
+
+
+class OneHub:
+    """Stands for the feed where there is but one hub."""
+
+    draining = log_lost = False
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.metrics = hub.metrics
+
+    async def hub(self, tenant: str) -> Hub:
+        return self._hub
+
+
+def request_for(query: str) -> Request:
+    return Request({"type": "http", "headers": [], "query_string": query.encode()})
+
+
+def seq_of(cursor: str) -> int:
+    return int(cursor.partition(".")[2])
 
 
 async def page(served: Served, **parameters: Any) -> dict[str, Any]:
@@ -80,6 +113,23 @@ async def test_a_page_scans_at_most_so_much_and_moves_on_without_events(start_sq
         assert (await page(served, after=found["cursor"], orderID="nobody"))["upToDate"] is True
 
 
+class SlowLog(SQLiteLog):
+    """On a disk that takes its time."""
+
+    async def read(self, tenant: str, *, after: int, limit: int) -> list[StoredEvent]:
+        await asyncio.sleep(0.06)
+        return await super().read(tenant, after=after, limit=limit)
+
+
+async def test_a_page_is_bounded_by_the_time_it_takes_to_look(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=5000, log_class=SlowLog) as on:
+        assert 5000 / PAGE_EVENTS * 0.06 > 2 * poll_module.MAX_SCAN_S
+        reply = await Poll(cast(Feed, OneHub(on.hub)))(request_for("after=earliest&orderID=nobody"))
+        found = json.loads(bytes(reply.body))
+        assert (found["events"], found["hasMore"], found["upToDate"]) == ([], True, False)
+        assert 0 < seq_of(found["cursor"]) < 5000
+
+
 async def test_a_page_is_bounded_by_its_bytes(start_sqlite: Start) -> None:
     async with start_sqlite() as served:
         for n in range(10):
@@ -103,6 +153,33 @@ async def test_a_long_poll_waits_for_the_first_visible_event(start: Start) -> No
         assert not len(hub.channels)
 
 
+async def test_a_long_poll_is_told_at_once_that_the_log_was_replaced(start_sqlite: Start) -> None:
+    async with start_sqlite() as served:
+        await served.stages(3)
+        head = (await page(served))["cursor"]
+        waiting = asyncio.create_task(poll(served, after=head, wait=30))
+        hub = await served.hub()
+        await eventually(lambda: any(channel.waiters for channel in hub.channels))
+        await served.application.event_log.new_epoch("default", new_epoch())
+        async with asyncio.timeout(10):
+            reply = await waiting
+        assert reply.status_code == 410
+        assert reply.json()["reason"] == "epoch"
+
+
+async def test_a_cursor_is_never_beyond_the_head_that_is_known(start_sqlite: Start) -> None:
+    async with start_sqlite() as served:
+        await served.stages(10)
+    async with start_sqlite() as served:
+        hub = await served.hub()
+        await commit(served.application.event_log, texts(*"abcde"), tenant="default")  # unknown to the hub as yet
+        first = await page(served, after=hub.cursor_text(0))
+        assert seq_of(first["cursor"]) <= seq_of(first["head"])
+        await eventually(lambda: hub.tail == 15)
+        rest = await poll_through(served, after=first["cursor"])
+        assert seqs(first["events"] + rest) == list(range(1, 16))
+
+
 async def test_a_long_poll_ends_empty_when_its_time_is_over(start_sqlite: Start) -> None:
     async with start_sqlite() as served:
         found = await page(served, wait=0.3)
@@ -117,6 +194,20 @@ async def test_echo_is_hidden_and_the_cursor_moves(start: Start) -> None:
         assert found["events"] == []
         assert found["cursor"] == found["head"]
         assert len((await page(served, after="earliest", clientID="till-2"))["events"]) == 2
+
+
+async def test_latest_is_thinned_in_a_page_after_the_echo_is_hidden(start_sqlite: Start) -> None:
+    custom = [{"name": "position", "delivery": "latest", "entity": "bayID"}]
+    callers = ("till-2", "till-2", "till-1")
+    batch = [
+        {"eventType": "position", "data": {"n": n}, "bayID": "1", "clientID": caller}
+        for n, caller in enumerate(callers)
+    ]
+    async with start_sqlite(events={"custom": custom}) as served:
+        await served.publish(*batch)
+        for client_id, expected in (("till-1", [2]), ("till-2", [3]), ("till-3", [3])):
+            polled = await poll_through(served, after="earliest", clientID=client_id)
+            assert seqs(polled) == expected
 
 
 async def test_not_modified_only_if_nothing_moved(start: Start) -> None:
@@ -160,6 +251,15 @@ async def test_a_trimmed_cursor_is_gone_even_before_the_hub_knows(start: Start) 
         reply = await poll(served, after=hub.cursor_text(100))
         assert reply.status_code == 410
         assert reply.json()["reason"] == "expired"
+
+
+async def test_earliest_is_the_floor_even_before_the_hub_knows_it(start: Start) -> None:
+    async with start() as served:
+        await served.stages(20)
+    async with start() as served:
+        await served.hub()
+        await served.application.event_log.trim("default", 15)
+        assert seqs((await page(served, after="earliest"))["events"]) == [16, 17, 18, 19, 20]
 
 
 @pytest.mark.parametrize(

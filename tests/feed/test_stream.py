@@ -2,10 +2,20 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from sync_server.api.health import Health
+from sync_server.api.publish import Publish
+from sync_server.app import Application
+from sync_server.feed.feed import Feed
+from sync_server.feed.hub import Hub
+from sync_server.feed.stream import STREAM_PATH
+from sync_server.log.base import EventLog
 from sync_server.log.open import new_epoch
 from tests.feed.conftest import Start
 from tests.serving import Served, stage_change
@@ -124,6 +134,18 @@ async def test_a_cursor_below_the_floor_is_reset(start: Start) -> None:
         async with stream(served.port, last_event_id=str(ids[29])) as opened:  # the floor itself is a good cursor
             await read_live(opened)
             assert seqs(opened.envelopes) == list(range(31, 51))
+
+
+async def test_earliest_is_the_floor_even_before_the_hub_knows_it(start: Start) -> None:
+    async with start() as served:
+        await served.stages(20)
+    async with start() as served:
+        await served.hub()
+        await served.application.event_log.trim("default", 15)
+        async with stream(served.port, lastEventId="earliest") as opened:
+            await read_live(opened)
+            assert [e.event for e in opened.seen if e.event != "stage_change"] == ["connected", "caught_up"]
+            assert seqs(opened.envelopes) == [16, 17, 18, 19, 20]
 
 
 async def test_a_floor_that_overtakes_a_reader_in_catch_up_resets_it_once(start: Start) -> None:
@@ -251,6 +273,38 @@ async def test_head_request_answers_headers_only(start_sqlite: Start) -> None:
         assert served.application.feed.reader_count == 0
 
 
+class Silent:
+    """Stands for the other endpoints."""
+
+    async def alive(self, http: Request) -> Response:
+        return Response()
+
+    ready = metrics = __call__ = alive
+
+
+class BrokenFeed:
+    """Stands for a feed with a fault that nobody thought of."""
+
+    draining = log_lost = False
+
+    async def hub(self, tenant: str) -> Hub:
+        raise RuntimeError("hunter2")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_fault_before_the_head_is_a_500_with_an_id(method: str) -> None:
+    application = Application(
+        cast(EventLog, None), cast(Feed, BrokenFeed()), cast(Publish, Silent()), cast(Health, Silent())
+    )
+    transport = httpx2.ASGITransport(application)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        reply = await client.request(method, STREAM_PATH, headers={"X-Request-ID": "abc"})
+    assert reply.status_code == 500
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["x-request-id"] == "abc"
+    assert "hunter2" not in reply.text
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -269,14 +323,15 @@ async def test_a_query_that_cannot_be_understood_is_400(start_sqlite: Start, par
         assert json.loads(await opened.body())["errors"]
 
 
-async def test_latest_delivery_drops_what_is_superseded_in_the_same_flush(start: Start) -> None:
-    events = {"custom": [{"name": "position", "delivery": "latest", "entity": "bayID"}]}
+LATEST = {"custom": [{"name": "position", "delivery": "latest", "entity": "bayID"}]}
 
+
+async def test_latest_delivery_drops_what_is_superseded_in_the_same_flush(start: Start) -> None:
     def position(n: int, bay: str) -> dict[str, Any]:
         return {"eventType": "position", "data": {"n": n}, "bayID": bay}
 
     batch = [position(0, "1"), position(1, "2"), stage_change(2), position(3, "1"), position(4, "1")]
-    async with start(events=events) as served, stream(served.port) as live:
+    async with start(events=LATEST) as served, stream(served.port) as live:
         await read_live(live)
         await served.publish(*batch)
         await live.until(lambda e: e.event == "position" and json.loads(e.data)["data"]["n"] == 4)
@@ -285,6 +340,21 @@ async def test_latest_delivery_drops_what_is_superseded_in_the_same_flush(start:
         for opened in (live, replayed):
             assert [e["data"]["n"] for e in opened.envelopes] == [1, 2, 4]
             assert seqs(opened.envelopes) == [2, 3, 5]
+
+
+async def test_an_own_event_takes_no_place_of_a_latest_one(start_sqlite: Start) -> None:
+    def position(n: int, client_id: str) -> dict[str, Any]:
+        return {"eventType": "position", "data": {"n": n}, "bayID": "1", "clientID": client_id}
+
+    batch = [position(0, "till-2"), position(1, "till-2"), position(2, "till-1"), stage_change(3)]
+    async with start_sqlite(events=LATEST) as served, stream(served.port, clientID="till-1") as live:
+        await read_live(live)
+        await served.publish(*batch)
+        await live.until("stage_change")
+        async with stream(served.port, lastEventId="earliest", clientID="till-1") as replayed:
+            await read_live(replayed)
+        assert [e["data"]["n"] for e in live.envelopes] == [1, 3]
+        assert live.envelopes == replayed.envelopes
 
 
 async def test_ephemeral_events_have_no_id_and_are_not_replayed(start: Start) -> None:

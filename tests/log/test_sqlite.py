@@ -153,6 +153,25 @@ async def test_every_tenant_of_a_restored_log_needs_its_new_epoch(make: Make, pa
         await event_log.aclose()
 
 
+@pytest.mark.parametrize("copy", ["short", "long"])
+async def test_a_copy_from_before_a_new_epoch_is_refused_however_far_it_went(make: Make, path: Path, copy: str) -> None:
+    for name, text in (("short", "a"), ("long", "b")):
+        event_log = make()
+        await event_log.open()
+        await commit(event_log, texts(text))
+        await event_log.aclose()
+        shutil.copy(path, path.with_suffix(f".{name}"))
+    shutil.move(path.with_suffix(".short"), path)
+    shutil.copy(path, path.with_suffix(".short"))
+    mending = make(check_seal=False)
+    await mending.open()
+    await mending.new_epoch(TENANT, new_epoch())
+    await mending.aclose()
+    shutil.copy(path.with_suffix(f".{copy}"), path)
+    with pytest.raises(LogMisconfigured, match="new-epoch"):
+        await make().open()
+
+
 async def test_a_log_that_was_removed_is_refused_too(make: Make, path: Path) -> None:
     event_log = make()
     await event_log.open()
@@ -188,6 +207,16 @@ async def test_a_damaged_seal_is_told(make: Make, path: Path, content: str) -> N
 
 
 # -- the file ---------------------------------------------------------------------------------------
+
+
+async def test_a_commit_returns_after_its_fsync(make: Make) -> None:
+    event_log = make()
+    await event_log.open()
+    # Nothing but a power cut shows the difference, so the connection is asked.
+    modes = await event_log._writer.run(
+        lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "journal_mode")]
+    )
+    assert modes == [2, "wal"]
 
 
 async def test_a_newer_schema_is_refused_and_left_as_it_is(make: Make, path: Path) -> None:

@@ -1,0 +1,139 @@
+"""A hub by itself, on a real SQLite log, with readers whose sockets take everything and remember it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from sync_core.events import REGISTRY
+from sync_core.filters import Filter, tag
+from sync_core.sse import ServerSentEvent, SSEDecoder
+from sync_server.feed.connection import Blocked, Chunk
+from sync_server.feed.hub import FeedSettings, Hub
+from sync_server.feed.reader import Reader
+from sync_server.feed.view import View
+from sync_server.log.base import Bounds, EventLog
+from sync_server.log.open import new_epoch
+from sync_server.log.sqlite import SQLiteLog
+from sync_server.metrics import Metrics
+from tests.log.writes import TENANT, commit, note, submission
+
+PRINCIPAL = "anna"
+
+
+class Socket:
+    """A connection that is never full."""
+
+    def __init__(self) -> None:
+        self.seen: list[ServerSentEvent] = []
+        self._decoder = SSEDecoder()
+
+    @property
+    def last_event_id(self) -> str:
+        return self._decoder.last_event_id
+
+    def count(self, event: str) -> int:
+        return [one.event for one in self.seen].count(event)
+
+    def data(self, event: str) -> list[dict[str, Any]]:
+        """What the events of that name say."""
+        return [json.loads(one.data) for one in self.seen if one.event == event]
+
+    def write(self, chunk: Chunk) -> Blocked | None:
+        self.seen += self._decoder.feed(chunk.body)
+        return None
+
+    def finish(self, body: bytes) -> None:
+        self.seen += self._decoder.feed(body)
+
+    def abort(self) -> None: ...
+
+
+class Bench:
+    """The hub, and what a test does to it."""
+
+    def __init__(self, event_log: EventLog, hub: Hub) -> None:
+        self.event_log = event_log
+        self.hub = hub
+
+    @property
+    def bounds(self) -> Bounds:
+        """What the hub knows of the log."""
+        return Bounds(self.hub.epoch, self.hub.floor, self.hub.tail)
+
+    async def write(self, count: int, *, client_id: str | None = None) -> None:
+        """Into the log, beneath the hub: it is not told."""
+        await commit(self.event_log, submission(*(note(client_id=client_id) for _ in range(count))))
+
+    async def publish(self, count: int, *, client_id: str | None = None) -> None:
+        """As this process's appender does, flushed at once."""
+        events = (note(client_id=client_id) for _ in range(count))
+        self.hub.offer(await commit(self.event_log, submission(*events)))
+        self.hub.flush()
+
+    def read(self, *, cursor: int | None = None, order: str | None = None, client_id: str | None = None) -> Socket:
+        """A reader from *cursor* on, or from now."""
+        return self.admit(cursor=cursor, order=order, client_id=client_id)[1]
+
+    def admit(
+        self, *, cursor: int | None = None, order: str | None = None, client_id: str | None = None
+    ) -> tuple[Reader, Socket]:
+        """The same, with the reader itself."""
+        wanted = Filter() if order is None else Filter(tags=frozenset({tag("orderID", order)}))
+        view = View(wanted, client_id, PRINCIPAL)
+        socket = Socket()
+        reader = Reader(self.hub, socket, view=view, cursor=self.hub.flushed if cursor is None else cursor)
+        self.hub.admit(reader, lifetime_s=600)
+        reader.begin(b"")
+        return reader, socket
+
+    def sample(self, name: str, **labels: str) -> float:
+        """The metric of that name; 0 if it has not been counted yet."""
+        return self.hub.metrics.registry.get_sample_value(name, labels) or 0
+
+
+@asynccontextmanager
+async def bench(
+    directory: Path,
+    *,
+    events: int = 0,
+    settings: FeedSettings | None = None,
+    log_class: type[SQLiteLog] = SQLiteLog,
+) -> AsyncIterator[Bench]:
+    """A hub on a log that holds *events* already, none of them in the window."""
+    event_log = log_class(directory / "hub.db", new_epoch=new_epoch)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        return task
+
+    await event_log.open()
+    try:
+        bounds = await event_log.ensure(TENANT)
+        if events:
+            await commit(event_log, submission(*(note() for _ in range(events))))
+            bounds = await event_log.ensure(TENANT)
+        yield Bench(
+            event_log,
+            Hub(
+                TENANT,
+                bounds,
+                event_log=event_log,
+                registry=REGISTRY,
+                settings=settings or FeedSettings(),
+                metrics=Metrics(CollectorRegistry()),
+                spawn=spawn,
+                is_writing=lambda _tenant: False,
+            ),
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await event_log.aclose()

@@ -1,0 +1,144 @@
+"""The hub by itself: what time brings to its readers, and what it makes of a log that is not as expected."""
+
+from pathlib import Path
+
+from sync_server.feed.hub import ADVANCE_SEQS, FUTURE_PATIENCE_S, FeedSettings
+from sync_server.log.base import Bounds
+from tests.feed.hubs import bench
+from tests.log.writes import TENANT
+from tests.streams import eventually
+
+# -- what time brings -------------------------------------------------------------------------------
+
+
+async def test_a_long_way_through_hidden_events_is_no_silence(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=3000, settings=FeedSettings(heartbeat_s=0.0001)) as on:
+        socket = on.read(cursor=0, order="nobody")
+        await eventually(lambda: socket.count("caught_up") == 1)
+        beats = [int(event.id.partition(".")[2]) for event in socket.seen if event.event == "heartbeat"]
+        assert len(beats) >= 3
+        assert beats == sorted(set(beats))  # each says how far was looked, for a reconnect to go on from there
+        assert 0 < beats[0] < beats[-1] <= 3000
+        assert socket.count("status_update") == 0
+
+
+async def test_no_heartbeat_in_a_catch_up_before_it_is_due(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=3000) as on:
+        socket = on.read(cursor=0, order="nobody")
+        await eventually(lambda: socket.count("caught_up") == 1)
+        assert [event.event for event in socket.seen] == ["caught_up"]
+
+
+async def test_who_sees_only_its_own_events_is_advanced_by_an_id_alone(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        socket = on.read(client_id="till-1")
+        await on.publish(ADVANCE_SEQS, client_id="till-1")
+        on.hub.sweep()
+        assert socket.last_event_id == on.hub.cursor_text(0)
+        await on.publish(1, client_id="till-1")
+        on.hub.sweep()
+        assert socket.last_event_id == on.hub.cursor_text(ADVANCE_SEQS + 1)
+        assert [event.event for event in socket.seen] == ["caught_up"]
+
+
+async def test_an_advance_is_not_repeated_at_every_sweep(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        socket = on.read(order="nobody")
+        for _ in range(2):
+            await on.publish(ADVANCE_SEQS + 1)
+            on.hub.sweep()
+        assert socket.last_event_id == on.hub.cursor_text(ADVANCE_SEQS + 1)
+
+
+async def test_heartbeats_of_channels_are_spread(tmp_path: Path) -> None:
+    async with bench(tmp_path, settings=FeedSettings(heartbeat_s=100)) as on:
+        sockets = [on.read(order=f"ORDER-{n}") for n in range(50)]
+
+        def assert_spread() -> None:
+            now = on.hub.now()
+            in_s = [channel.heartbeat_due_s - now for channel in on.hub.channels]
+            assert 80 < min(in_s) < 95
+            assert 105 < max(in_s) <= 110
+
+        assert_spread()  # after they joined at once
+        for channel in on.hub.channels:
+            channel.heartbeat_due_s = 0
+        on.hub.sweep()
+        assert all(socket.count("heartbeat") == 1 for socket in sockets)
+        assert_spread()  # and after they beat at once
+
+
+async def test_a_reader_that_left_at_once_is_not_behind_for_ever(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=2000) as on:
+        readers = [on.admit(cursor=0)[0] for _ in range(20)]
+        assert on.sample("sync_readers_behind") == 20
+        for reader in readers[:10]:
+            reader.discard()  # before its task has run at all
+        await eventually(lambda: on.sample("sync_readers_behind") == 0)
+        assert on.sample("sync_readers") == 10
+
+
+# -- a log that is not as expected ------------------------------------------------------------------
+
+
+async def test_a_log_that_went_back_resets_its_readers_after_two_seconds_of_it(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=5) as on:
+        socket = on.read()
+        went_back = Bounds(on.hub.epoch, 0, 3)
+        began_s = on.hub.now()
+
+        def is_reset() -> bool:
+            if not socket.count("reset"):
+                on.hub.observe(went_back, tail_before=5)
+            return socket.count("reset") > 0
+
+        assert not is_reset()
+        await eventually(is_reset)
+        assert on.hub.now() - began_s >= FUTURE_PATIENCE_S
+        assert [reset["reason"] for reset in socket.data("reset")] == ["future"]
+        assert socket.last_event_id == on.hub.cursor_text(3)
+
+
+async def test_a_deposed_primarys_answers_from_its_past_reset_nobody(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=5) as on:
+        socket = on.read()
+        now, past = on.bounds, Bounds(on.hub.epoch, 0, 3)
+        on.hub.observe(past, tail_before=5)
+        on.hub.observe(now, tail_before=5)
+        end_s = on.hub.now() + FUTURE_PATIENCE_S + 0.1
+        await eventually(lambda: on.hub.now() >= end_s)
+        on.hub.observe(past, tail_before=5)
+        assert socket.count("reset") == 0
+        assert on.hub.tail == 5
+
+
+async def test_bounds_that_were_asked_for_before_an_own_commit_are_no_step_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=5) as on:
+        socket = on.read()
+        before = on.bounds
+        await on.publish(3)
+        end_s = on.hub.now() + FUTURE_PATIENCE_S + 0.1
+
+        def observed_long_enough() -> bool:
+            on.hub.observe(before, tail_before=5)
+            return on.hub.now() >= end_s
+
+        await eventually(observed_long_enough)
+        assert socket.count("reset") == 0
+        assert on.hub.tail == 8
+
+
+async def test_a_tail_that_was_overtaken_by_the_floor_resets_its_readers_once(tmp_path: Path) -> None:
+    async with bench(tmp_path, events=5) as on:
+        socket = on.read()
+        await on.write(10)
+        await on.event_log.trim(TENANT, 10)
+        on.hub.ring()
+        await eventually(lambda: socket.count("reset") > 0)
+        assert [reset["reason"] for reset in socket.data("reset")] == ["expired"]
+        assert socket.last_event_id == on.hub.cursor_text(15)
+        await on.write(2)
+        on.hub.ring()
+        await eventually(lambda: socket.count("status_update") == 2)
+        assert socket.count("reset") == 1
+        assert on.sample("sync_log_holes_total") == 0
