@@ -27,7 +27,10 @@ check: install  ## style, types, arrows between packages
 	$(VENV)/bin/lint-imports
 
 chaos: install  ## the kill tests with many more rounds; about an hour
-	SYNC_TEST_ROUNDS=20 $(PY) -m pytest -m 'slow or not slow' e2e tests/contract tests/log
+	SYNC_TEST_ROUNDS=100 SYNC_TEST_KILL_ROUNDS=25 SYNC_TEST_DOORBELL_ROUNDS=500 $(PY) -m pytest -m 'slow or not slow' \
+	  e2e tests/contract tests/log --timeout 3000
+	$(PY) e2e/crash_recovery.py
+	$(PY) e2e/comprehensive.py
 
 bench: install  ## figures beside nginx+nchan; needs nginx, libnginx-mod-nchan and a C compiler
 	$(PY) -m bench

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -395,7 +396,7 @@ def test_an_url_that_is_none_is_told(here: Place, command: list[str], url: str) 
 
 @contextmanager
 def mute_port() -> Iterator[str]:
-    """A port at which every connection ends after the first bytes, without an answer."""
+    """A port at which every connection is reset after the first bytes; httpx2 has no words for that."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def hang_up() -> None:
@@ -404,6 +405,7 @@ def mute_port() -> Iterator[str]:
                     connection, _ = listening.accept()
                     with connection:
                         connection.recv(65536)
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
         thread = threading.Thread(target=hang_up)
         thread.start()
