@@ -27,7 +27,7 @@ check: install  ## style, types, arrows between packages
 	$(VENV)/bin/lint-imports
 
 chaos: install  ## the kill tests with many more rounds; about an hour
-	SYNC_TEST_ROUNDS=100 SYNC_TEST_KILL_ROUNDS=25 SYNC_TEST_DOORBELL_ROUNDS=500 $(PY) -m pytest -m 'slow or not slow' \
+	SYNC_TEST_ROUNDS=100 SYNC_TEST_KILL_ROUNDS=25 SYNC_TEST_DOORBELL_ROUNDS=500 $(PY) -m pytest \
 	  e2e tests/contract tests/log --timeout 3000
 	$(PY) e2e/crash_recovery.py
 	$(PY) e2e/comprehensive.py

@@ -383,7 +383,7 @@ class Driver:
         if cursor:
             params["after"] = cursor
         if wait_s:
-            params["wait"] = f"{wait_s:g}"
+            params["wait"] = f"{wait_s:.3f}"
         try:
             page = await self._request(POLL_PATH, params)
         except CursorLost as exc:
