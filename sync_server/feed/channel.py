@@ -5,12 +5,11 @@ filter tests per event: cost follows matches.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sync_core.filters import Filter
-from sync_server.feed.connection import Chunk
-from sync_server.feed.window import FeedEvent, joined, thin
+from sync_server.feed.window import FeedEvent
 
 if TYPE_CHECKING:
     from sync_server.feed.reader import Reader
@@ -74,17 +73,10 @@ class Channel:
                 waiter.set_result(None)
         self.waiters.clear()
 
-    def chunk_for(
-        self, reader: "Reader", pending: list[FeedEvent], shared: Chunk, latest: Mapping[str, str]
-    ) -> Chunk | None:
-        """What a reader with echo suppression gets of this flush: mostly what all get.
-
-        Thinned after the reader's own events are out, or one of those could take the place of what it may see.
-        """
+    def visible_to(self, reader: "Reader", pending: list[FeedEvent]) -> list[FeedEvent]:
+        """*pending* itself, unless some of it is the reader's own, which it asked not to be told again."""
         visible = [event for event in pending if not reader.view.caused(event)]
-        if len(visible) == len(pending):
-            return shared
-        return Chunk(joined(thin(visible, latest))) if visible else None
+        return visible if len(visible) < len(pending) else pending
 
 
 class ChannelIndex:

@@ -371,17 +371,20 @@ class Hub:
         now = self.now()
         channel.heartbeat_due_s = self._heartbeat_due(now)
         self.metrics.flush_events.observe(len(events))
-        self._delivered += len(events) * (len(channel.readers) + len(channel.echo))
+        self._delivered += len(events) * len(channel.readers)
         for reader in list(channel.readers):
             self._write(reader, chunk)
         everybody = True
         for reader in list(channel.echo):
-            own = channel.chunk_for(reader, pending, chunk, self.latest)
-            if own is None:
+            visible = channel.visible_to(reader, pending)
+            if not visible:
                 everybody = False
-            else:
-                reader.heartbeat_due_s = channel.heartbeat_due_s
-                self._write(reader, own)
+                continue
+            # Thinned after its own are out, or one of those could take the place of what it may see.
+            own = events if visible is pending else thin(visible, self.latest)
+            self._delivered += len(own)
+            reader.heartbeat_due_s = channel.heartbeat_due_s
+            self._write(reader, chunk if own is events else Chunk(joined(own)))
         if everybody:
             channel.sent_seq = max(channel.sent_seq, events[-1].seq)
 

@@ -12,7 +12,7 @@ from time import time_ns
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sync_core.problems import CursorGone, Unavailable
+from sync_core.problems import CursorGone, Problem, Unavailable
 from sync_core.times import iso_from_ms
 from sync_server.feed.control import Reset
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
@@ -52,6 +52,15 @@ class Poll:
         self._feed = feed
 
     async def __call__(self, http: Request) -> Response:
+        try:
+            response = await self._answer(http)
+        except Problem as problem:
+            self._feed.metrics.polls.labels(str(problem.status)).inc()
+            raise
+        self._feed.metrics.polls.labels(str(response.status_code)).inc()
+        return response
+
+    async def _answer(self, http: Request) -> Response:
         request = FeedRequest.parse(http.scope, extra=_PARAMETERS)
         limit = int(request.number("limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT))
         wait_s = request.number("wait", default=0, low=0, high=MAX_WAIT_S)
@@ -70,7 +79,6 @@ class Poll:
             response.status_code = 304
             response.body = b""
             del response.headers["content-length"]
-        self._feed.metrics.polls.labels(str(response.status_code)).inc()
         return response
 
     async def _page(self, hub: Hub, request: FeedRequest, pin: Pin, *, limit: int, wait_s: float) -> Page:

@@ -1,6 +1,7 @@
 """The feed's counters say exactly what happened."""
 
 from contextlib import AsyncExitStack
+from typing import Any
 
 from sync_server.log.open import new_epoch
 from tests.feed.conftest import Start
@@ -16,7 +17,8 @@ def sample(served: Served, name: str, **labels: str) -> float:
 
 async def test_deliveries_are_events_times_the_streams_they_were_written_to(start_sqlite: Start) -> None:
     async with start_sqlite() as served, AsyncExitStack() as stack:
-        for parameters in ({}, {}, {"orderID": "A"}):
+        wanted: list[dict[str, Any]] = [{}, {}, {"orderID": "A"}]
+        for parameters in wanted:
             opened = await stack.enter_async_context(stream(served.port, **parameters))
             await opened.until("caught_up")
         await served.publish(stage_change(0, order="A"), stage_change(1, order="A"), stage_change(2, order="B"))
