@@ -74,7 +74,7 @@ class ReportingSink:
 
 
 class ContractClient:
-    """One client on one URL. *report* is called for each event and comment, and for an error that ends it."""
+    """One client on one URL. *report* is called for each event and comment, and for silence, refusal and failure."""
 
     def __init__(
         self,
@@ -132,8 +132,9 @@ class ContractClient:
         self._queue.put_nowait({"kind": "comment", "comment": text})
 
     def _changed(self, before: Machine, after: Machine, happening: Happening) -> None:
-        if after.state is State.FAILED:
-            self._queue.put_nowait({"kind": "error", "error": after.reason})
+        # An open stream that ends is no error: it is opened again. One that fell silent is (read-timeout).
+        if after.state in (State.ERROR, State.FAILED) or happening.reason == "silence":
+            self._queue.put_nowait({"kind": "error", "error": after.reason or happening.reason})
         self._on_changed(before, after, happening)
 
     async def _forward(self) -> None:
