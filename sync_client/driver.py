@@ -17,6 +17,7 @@ from sync_client.errors import (
     BreakerOpen,
     CacheUnwritable,
     CursorLost,
+    NetworkFailed,
     RequestFailed,
     ServerBusy,
 )
@@ -323,6 +324,10 @@ class Driver:
             reason = "end of stream"
         except SSEEventTooLarge as exc:
             reason = str(exc)
+        except NetworkFailed as exc:
+            if not self._honours_retry or decoder.retry_ms is None:
+                raise
+            reason = str(exc)  # `retry` counts for a stream that is cut off as for one that ends
         self._note_error(reason)
         activity = self._role(activity)
         retry_ms = decoder.retry_ms if self._honours_retry else None
