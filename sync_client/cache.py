@@ -50,6 +50,10 @@ class CacheDamaged(sqlite3.DatabaseError):
     """The file's content is not what was written; internal, handled by setting it aside."""
 
 
+class HandlerRaised(Exception):
+    """A transactional handler raised an error of SQLite's, about a database of its own."""
+
+
 class SQLiteCache:
     """See records.Cache. Made, used and closed in one thread."""
 
@@ -239,7 +243,12 @@ class SQLiteCache:
 
     def transact(self, record: Record, work: Callable[[Transaction], None]) -> None:
         with self._transaction() as db:
-            work(_Values(db))
+            try:
+                work(_Values(db, self._mapped))
+            except CacheDamaged:
+                raise
+            except sqlite3.Error as exc:  # of the handler's own database, not ours
+                raise HandlerRaised(f"{type(exc).__name__}: {exc}") from exc
             self._set_mark(db, record.n, Mark.PROCESSED)
 
     def acknowledge(self, event_id: str) -> bool:
@@ -248,7 +257,7 @@ class SQLiteCache:
 
     def get_value(self, key: str, default: Any = None) -> Any:
         with self._mapped():
-            return _Values(self._db).get(key, default)
+            return _Values(self._db, self._mapped).get(key, default)
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._mapped():
@@ -341,18 +350,22 @@ class SQLiteCache:
 class _Values:
     """See records.Transaction."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, mapped: Callable[[], Any]) -> None:
         self._db = db
+        self._mapped = mapped
 
     def get(self, key: str, default: Any = None) -> Any:
-        row = self._db.execute("SELECT value FROM handler_values WHERE key = ?", (key,)).fetchone()
+        with self._mapped():
+            row = self._db.execute("SELECT value FROM handler_values WHERE key = ?", (key,)).fetchone()
         return default if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
-        self._db.execute("INSERT OR REPLACE INTO handler_values VALUES (?, ?)", (key, json.dumps(value)))
+        with self._mapped():
+            self._db.execute("INSERT OR REPLACE INTO handler_values VALUES (?, ?)", (key, json.dumps(value)))
 
     def delete(self, key: str) -> None:
-        self._db.execute("DELETE FROM handler_values WHERE key = ?", (key,))
+        with self._mapped():
+            self._db.execute("DELETE FROM handler_values WHERE key = ?", (key,))
 
 
 def _record(row: tuple[Any, ...]) -> Record:

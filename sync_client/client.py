@@ -142,7 +142,14 @@ class SyncClient:
             self._driver.signal(Signal.CONNECT)
             return
         loop = asyncio.get_running_loop()
-        saved = await self._open_cache()
+        try:
+            saved = await self._open_cache()
+            if self._closed:
+                raise Closed("the client was closed while it started")
+        except BaseException:
+            if hasattr(self, "_keeper"):
+                await asyncio.shield(self._keeper.aclose())
+            raise
         self._meter = Meter(started_s=time.monotonic())
         self._meter.restore(saved.meta.get("connectionMetrics", ""))
         self._intake = self._make_intake(saved, loop)
@@ -156,6 +163,7 @@ class SyncClient:
             resync_due=lambda: self._intake.resync_reason,
             resync_done=self._intake.resync_done,
             progressed=self._progressed,
+            resets=lambda: self._intake.facts.resets,
         )
         self.handlers.changed = self._delivery.wake
         self._started = True

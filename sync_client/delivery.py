@@ -130,9 +130,11 @@ class Delivery:
         rng: Rng,
         own_client_id: str | None,
         resync_due: Callable[[], str],
-        resync_done: Callable[[], Any],
+        resync_done: Callable[[int], Any],
         progressed: Callable[[], None],
+        resets: Callable[[], int],
     ) -> None:
+        self._resets = resets
         self._keeper = keeper
         self._handlers = handlers
         self._policy = policy
@@ -172,10 +174,10 @@ class Delivery:
         """Deliver until cancelled."""
         for refresh in self._handlers.debounced:
             refresh.failed = lambda exc: self._note_error("refresh", exc, None)
-        while True:
+        while not self._ending:
             await self._wake.wait()
             self._wake.clear()
-            while await self._safe_round():
+            while not self._ending and await self._safe_round():
                 self._progressed()
             self._progressed()
             if not self._wake.is_set():
@@ -230,6 +232,8 @@ class Delivery:
                 self._done.append(record.n)
             elif await self._hand_out(event, record, iterated=bool(readers)):
                 events.append(event)
+            if self._ending:
+                return False  # a handler closed the client: its event comes again
             if not readers:
                 self._position = record.n
                 await self._flush_marks(force=False)
@@ -297,9 +301,15 @@ class Delivery:
         """Call its handlers. False if it was parked. *iterated*: it is not done with yet."""
         plain: list[Route] = []
         transactional: list[Route] = []
-        for route in self._handlers.routes(event.event_type):
-            if route.wants is None or route.wants(event):
-                (transactional if route.transactional else plain).append(route)
+        try:
+            for route in self._handlers.routes(event.event_type):
+                if route.wants is None or route.wants(event):
+                    (transactional if route.transactional else plain).append(route)
+        except Exception as exc:  # noqa: BLE001 - what the server sent is not what handlers may expect
+            self._note_error("wants", exc, event)
+            self.counts.parked += 1
+            await self._persist(self._keeper.cache.mark, [event.n], Mark.PARKED)
+            return False
         for route in plain:
             if not await self._tried(route.name, event, lambda route=route: self._call(route, event)):  # type: ignore[misc]
                 return False
@@ -348,6 +358,7 @@ class Delivery:
         log.warning("handler_failed", handler=name, error=type(exc).__name__, id=event.id if event else None)
 
     async def _tell_resync(self, reason: str) -> None:
+        resets = self._resets()
         """The listeners first: what comes behind the reset is held until they know."""
         for listener in self._handlers.resync:
             for attempt in range(1, self._policy.retries + 2):
@@ -362,4 +373,4 @@ class Delivery:
                     break
         for refresh in self._handlers.debounced:
             refresh.trigger()
-        await self._resync_done()
+        await self._resync_done(resets)

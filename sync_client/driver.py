@@ -95,6 +95,7 @@ class Driver:
         self._refusal = "not let in"
         self._round_trip_s = 0.0
         self._held_until_s = 0.0
+        self._lost_in_a_row = 0
         self._ticker: asyncio.Task[None] | None = None
         self.machine = Machine()
         self.counts = DriverCounts()
@@ -392,9 +393,12 @@ class Driver:
         try:
             page = await self._request(POLL_PATH, params)
         except CursorLost as exc:
-            taken = await self._sink.lose_cursor(exc.document)
-            self._report(Activity.POLL, Signal.POLLED, delay_s=self._rng())
+            await self._sink.lose_cursor(exc.document)
+            self._lost_in_a_row += 1
+            # One is news; a row of them is a server that contradicts itself (two logs behind one address).
+            self._report(Activity.POLL, Signal.POLLED, delay_s=self._rng() * min(2.0**self._lost_in_a_row, 120.0))
             return
+        self._lost_in_a_row = 0
         taken = await self._sink.take_page(page)
         if taken.behind:
             self._hold(Activity.POLL)

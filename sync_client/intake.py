@@ -135,9 +135,11 @@ class Intake:
         old = Filter.parse(json.loads(self._saved_filter))
         await self._begin_again("filter", head=self._cursor, had=old, filter_text=text)
 
-    async def resync_done(self) -> None:
-        """The listeners have done what they do."""
+    async def resync_done(self, resets: int) -> None:
+        """The listeners have done what they do about the first *resets* of them."""
         async with self._lock:
+            if self.facts.resets != resets:
+                return  # another came while they were told
             await self._keeper.commit(Batch(resync=""))
             self.resync_reason = ""
 
