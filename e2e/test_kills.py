@@ -16,7 +16,7 @@ from tests.servers import SyncServer
 from tests.streams import eventually
 
 ROUNDS = int(os.environ.get("SYNC_TEST_ROUNDS", "20"))
-MONGOD_ROUNDS = max(ROUNDS // 4, 1)
+MONGOD_ROUNDS = ROUNDS
 
 Break = Callable[[], Awaitable[None]]
 
