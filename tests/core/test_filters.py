@@ -79,13 +79,17 @@ def test_a_filter_has_a_bounded_number_of_values() -> None:
         Filter.parse({"orderID": [",".join(values)], "eventTypes": ["one_more"]})
 
 
-@given(st.text(max_size=5) | st.from_regex(re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,66}\n?"), fullmatch=True))
+# A comma parts the values of a filter; what stands between two of them is what both have to agree on.
+no_comma = st.characters(exclude_characters=",")
+
+
+@given(st.text(no_comma, max_size=5) | st.from_regex(re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,66}\n?"), fullmatch=True))
 def test_publishers_and_readers_agree_on_what_a_type_name_is(name: str) -> None:
     """The patterns are run by two engines: pydantic's (Rust) for events, Python's for filters."""
     assert accepted(TypeName, name) == accepted_by_filter("eventTypes", name)
 
 
-@given(st.text(max_size=130))
+@given(st.text(no_comma, max_size=130))
 def test_publishers_and_readers_agree_on_what_an_id_is(value: str) -> None:
     assert accepted(EntityID, value) == accepted_by_filter("orderID", value)
 
