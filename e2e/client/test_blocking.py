@@ -50,7 +50,7 @@ def test_callbacks_run_in_the_thread_that_drains(
         client.wait_for(State.CONNECTED, timeout_s=10)
         publish(50)
         process_until(client, lambda: len(got) == 50)
-        process_until(client, lambda: states)
+        process_until(client, lambda: State.CONNECTED in states)
     assert got == [(n, threading.current_thread().name) for n in range(50)]
     assert State.CONNECTED in states
 
