@@ -44,9 +44,11 @@ def test_callbacks_run_in_the_thread_that_drains(
 ) -> None:
     got: list[tuple[int, str]] = []
     states: list[State] = []
-    with make(running_server, tmp_path) as client:
-        client.on("stage_change")(lambda event: got.append((event.data["n"], threading.current_thread().name)))
-        client.on_state_change(lambda change: states.append(change.after))
+    client = make(running_server, tmp_path)
+    client.on("stage_change")(lambda event: got.append((event.data["n"], threading.current_thread().name)))
+    # Before the start: a client that connects at once has no change to tell afterwards.
+    client.on_state_change(lambda change: states.append(change.after))
+    with client:
         client.wait_for(State.CONNECTED, timeout_s=10)
         publish(50)
         process_until(client, lambda: len(got) == 50)
