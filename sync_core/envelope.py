@@ -13,9 +13,17 @@ __all__ = ["envelope", "envelope_tail"]
 
 
 def envelope_tail(
-    data_json: str, *, tags: Iterable[str] = (), client_id: str | None = None, occurred_at: str | None = None
+    data_json: str,
+    *,
+    tags: Iterable[str] = (),
+    client_id: str | None = None,
+    occurred_at: str | None = None,
+    version: int | None = None,
 ) -> str:
-    """The envelope from ``"data"`` to its closing brace. *data_json* is rendered JSON without line breaks."""
+    """The envelope from ``"data"`` to its closing brace. *data_json* is rendered JSON without line breaks.
+
+    *version* is that of the one whole document in it.
+    """
     parts = [f'"data":{data_json}']
     for item in tags:
         key, _, value = item.partition("=")
@@ -24,6 +32,8 @@ def envelope_tail(
         parts.append(f'"clientID":{_quoted(client_id)}')
     if occurred_at is not None:
         parts.append(f'"occurredAt":"{occurred_at}"')
+    if version is not None:
+        parts.append(f'"version":{version}')
     return ",".join(parts) + "}"
 
 

@@ -25,8 +25,8 @@ from sync_core.filters import ENTITY_ID_PATTERN, EVENT_TYPE_PATTERN
 
 __all__ = [
     "CONTROL_EVENTS",
+    "INTEGRATION_TYPES",
     "MAX_EVENT_BYTES",
-    "REGISTRY",
     "Delivery",
     "EventInput",
     "EventRegistry",
@@ -100,7 +100,7 @@ class EventType:
     """One entry of the registry.
 
     *entity* is the envelope key by which ``latest`` tells entities apart. *document* is the kind of whole
-    document the type carries; such events are made by commands only, never published.
+    document the type carries; such events are made by commands only, never published, as are *command_only* ones.
     """
 
     name: str
@@ -108,10 +108,16 @@ class EventType:
     delivery: Delivery = Delivery.EVERY
     entity: str | None = None
     document: str | None = None
+    command_only: bool = False
 
     def __post_init__(self) -> None:
         if (self.delivery is Delivery.LATEST) != (self.entity is not None):
             raise ValueError(f"{self.name}: an entity goes with delivery 'latest', and only with it")
+
+    @property
+    def publishable(self) -> bool:
+        """Whether it may be sent to the publish route."""
+        return self.document is None and not self.command_only
 
 
 class EventRegistry:
@@ -146,25 +152,16 @@ class EventRegistry:
             seen.add(name)
 
 
-REGISTRY = EventRegistry(
+INTEGRATION_TYPES = EventRegistry(
     [
         EventType("stage_change", StageChangeData),
         EventType("status_update", StatusUpdateData),
         EventType("payment_update", PaymentUpdateData),
         EventType("whatsapp_connected"),
         EventType("qr_generated"),
-        EventType("order_stage_change", document="order"),
-        EventType("order_created", document="order"),
-        EventType("order_updated", document="order"),
-        EventType("order_deleted", document="order"),
-        EventType("queue_updated", document="queue"),
-        EventType("bay_updated", document="bay"),
-        EventType("job_started", document="bay"),
-        EventType("job_progress", document="bay", delivery=Delivery.LATEST, entity="jobID"),
-        EventType("job_completed", document="bay"),
-        EventType("job_aborted", document="bay"),
     ]
 )
+"""What may be published as it is; the domain adds what only commands make (sync_core.domain.catalog)."""
 
 
 class EventInput(BaseModel):

@@ -7,16 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_core.events import Delivery, EventRegistry
-from sync_core.problems import InvalidRequest, TooLarge, Unavailable, UnsupportedMedia
-from sync_server.api.submission import Submission, parse_submission
+from sync_core.problems import Unavailable
+from sync_server.api.body import client_id_of, json_body
+from sync_server.api.submission import Receipt, Submission, parse_submission
 from sync_server.feed.feed import Feed
-from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT, MAX_CLIENT_ID
+from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT
 from sync_server.log.appender import Appender
-from sync_server.log.group import Receipt, StoredEvent
+from sync_server.log.records import StoredEvent
 
-__all__ = ["MAX_BODY_BYTES", "Publish"]
-
-MAX_BODY_BYTES = 1024 * 1024
+__all__ = ["Publish"]
 
 
 class Publish:
@@ -28,13 +27,8 @@ class Publish:
         self._feed = feed
 
     async def __call__(self, http: Request) -> Response:
-        media_type = http.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise UnsupportedMedia("Send the events as Content-Type: application/json.")
-        if http.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise UnsupportedMedia("Send the events without Content-Encoding.")
-        client_id = _client_id(http)
-        body = await _body(http)
+        client_id = client_id_of(http)
+        body = await json_body(http)
         receipts = await self.submit(DEFAULT_TENANT, ANONYMOUS, body, client_id=client_id)
         answer = {"events": [{"id": r.event_id, "eventType": r.event_type, "duplicate": r.duplicate} for r in receipts]}
         return Response(to_json(answer), status_code=201, media_type="application/json")
@@ -61,27 +55,3 @@ class Publish:
             else next(receipts)
             for item in items
         ]
-
-
-def _client_id(http: Request) -> str | None:
-    client_id = http.headers.get("x-client-id")
-    if client_id is not None and not (client_id.isprintable() and 1 <= len(client_id) <= MAX_CLIENT_ID):
-        raise InvalidRequest(f"X-Client-ID has 1 to {MAX_CLIENT_ID} printable characters.")
-    return client_id
-
-
-async def _body(http: Request) -> bytes:
-    """The request's body. Raises TooLarge before more than the limit was taken in."""
-    declared = http.headers.get("content-length", "0")
-    pieces: list[bytes] = []
-    size_bytes = int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 19 else 0
-    if size_bytes <= MAX_BODY_BYTES:
-        size_bytes = 0
-        async for piece in http.stream():
-            size_bytes += len(piece)
-            if size_bytes > MAX_BODY_BYTES:
-                break
-            pieces.append(piece)
-    if size_bytes > MAX_BODY_BYTES:
-        raise TooLarge(f"A body has at most {MAX_BODY_BYTES} bytes. Publish in several requests.")
-    return b"".join(pieces)

@@ -5,40 +5,42 @@ once for all readers. Source: protocol.md 3.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from sync_core.cursor import Cursor
+from sync_core.domain.document import Ref
 from sync_core.envelope import envelope_tail
 from sync_core.events import CONTROL_EVENTS, MAX_EVENT_BYTES, Delivery, EventInput, EventRegistry
 from sync_core.filters import ENTITY_KEYS, tag
 from sync_core.problems import FieldError, InvalidRequest, TooLarge, Unprocessable
 from sync_core.times import iso_from_ms, ms_from_datetime
-from sync_server.log.group import OUTCOME_TTL_MS, Decision, NewEvent, Outcome, OutcomeKey, Receipt, View
+from sync_server.api.canonical import fingerprint_of
+from sync_server.api.faults import MAX_FAULTS, MAX_PATH, faults_of, path_of
+from sync_server.log.group import Decision, View
+from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey
 
-__all__ = ["MAX_EVENTS", "Item", "Submission", "parse_submission"]
+__all__ = ["MAX_EVENTS", "Item", "Receipt", "Submission", "parse_submission"]
 
 MAX_EVENTS = 1000
-MAX_FAULTS = 20
-MAX_PATH = 200
 _ENVELOPE_HEAD_BYTES = 160
 """What id, type and timestamp add to an event's tail, at most."""
 
 _events = TypeAdapter(list[EventInput])
 
-_MESSAGES = {
-    "extra_forbidden": "unknown field; what is not part of the envelope belongs into data",
-    "missing": "is missing",
-    "dict_type": "has to be a JSON object",
-    "model_type": "has to be a JSON object",
-    "string_pattern_mismatch": "has characters or a length that are not possible here",
-}
-"""For people, in place of pydantic's: one of those shows a regular expression."""
+_MESSAGES = {"extra_forbidden": "unknown field; what is not part of the envelope belongs into data"}
+
+
+class Receipt(NamedTuple):
+    """Answer for one published event; *event_id* is None for an ephemeral one."""
+
+    event_id: str | None
+    event_type: str
+    duplicate: bool
 
 
 class Item(NamedTuple):
@@ -71,7 +73,11 @@ class Submission:
     def reserve(self) -> int:
         return len(self.items)
 
-    def decide(self, view: View) -> Decision:
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        return ()
+
+    def decide(self, view: View) -> Decision[tuple[Receipt, ...]]:
         events: list[NewEvent] = []
         receipts: list[Receipt] = []
         outcomes: dict[OutcomeKey, Outcome] = {}
@@ -135,11 +141,11 @@ def _items(
     faults: list[FieldError] = []
     keys: set[str] = set()
     for index, given in enumerate(inputs):
-        path = _path(prefix, (index,))
+        path = path_of(prefix, (index,))
         faults += _content_faults(registry, given, path)
         if given.key is not None:
             if given.key in keys:
-                faults.append(FieldError(_path(path, ("key",)), "the same key twice in one request"))
+                faults.append(FieldError(path_of(path, ("key",)), "the same key twice in one request"))
             keys.add(given.key)
         if len(faults) >= MAX_FAULTS:
             break
@@ -147,7 +153,7 @@ def _items(
             continue
         data_json = to_json(given.data)
         if b"Infinity" in data_json and not _finite(given.data):  # 1e999 is JSON, but no number of ours
-            faults.append(FieldError(_path(path, ("data",)), "a number is out of range"))
+            faults.append(FieldError(path_of(path, ("data",)), "a number is out of range"))
             continue
         item = _item(registry, given, raw[index], data_json.decode(), path, principal, client_id)
         if len(item.event.tail.encode()) + _ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
@@ -163,14 +169,14 @@ def _all_faults(registry: EventRegistry, raw: list[Any], prefix: str) -> list[Fi
     """Faults of the envelopes, and of the contents of those that have none."""
     faults: list[FieldError] = []
     for index, item in enumerate(raw):
-        path = _path(prefix, (index,))
+        path = path_of(prefix, (index,))
         if not isinstance(item, dict):
             faults.append(FieldError(path, 'an event is a JSON object; several are {"events": [...]}'))
             continue
         try:
             given = EventInput.model_validate(item)
         except ValidationError as exc:
-            faults += _faults(path, exc)
+            faults += faults_of(exc, prefix=path, messages=_MESSAGES)
         else:
             faults += _content_faults(registry, given, path)
         if len(faults) >= MAX_FAULTS:
@@ -180,18 +186,18 @@ def _all_faults(registry: EventRegistry, raw: list[Any], prefix: str) -> list[Fi
 
 def _content_faults(registry: EventRegistry, given: EventInput, path: str) -> list[FieldError]:
     """What the event's type has against it."""
-    where = _path(path, ("eventType",))
+    where = path_of(path, ("eventType",))
     if given.eventType in CONTROL_EVENTS:
         return [FieldError(where, f"{given.eventType} is raised by the feed itself")]
     event_type = registry.get(given.eventType)
     if event_type is None:
         return [FieldError(where, f"unknown event type {given.eventType}; add it to [events] custom")]
-    if event_type.document is not None:
-        return [FieldError(where, f"{given.eventType} carries a whole document; only commands make it")]
+    if not event_type.publishable:
+        return [FieldError(where, f"{given.eventType} tells what a command did; only commands make it")]
     try:
         event_type.data.model_validate(given.data)
     except ValidationError as exc:
-        return _faults(_path(path, ("data",)), exc)
+        return faults_of(exc, prefix=path_of(path, ("data",)))
     return []
 
 
@@ -218,18 +224,8 @@ def _item(
     event = NewEvent(given.eventType, tags, given.clientID or client_id, principal, tail)
     if given.key is None:
         return Item(event, event_type.delivery, None, "", path)
-    # The same request in another field order is the same request.
-    canonical = to_json(_sorted({name: value for name, value in raw.items() if name != "key"}))
-    fingerprint = blake2b(canonical, digest_size=16).hexdigest()
+    fingerprint = fingerprint_of({name: value for name, value in raw.items() if name != "key"})
     return Item(event, event_type.delivery, OutcomeKey(principal, given.key), fingerprint, path)
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [_sorted(item) for item in value]
-    return value
 
 
 def _finite(value: Any) -> bool:
@@ -240,33 +236,10 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _faults(prefix: str, error: ValidationError) -> list[FieldError]:
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    return [FieldError(_path(prefix, detail["loc"]), _message(detail)) for detail in details[:MAX_FAULTS]]
-
-
-def _message(detail: ErrorDetails) -> str:
-    return _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-
-
-def _path(prefix: str, location: Iterable[int | str]) -> str:
-    """``_path("events", (3, "data", "newStage")) == "events[3].data.newStage"``; a single event has no index.
-
-    Names come from the request, so they are cut.
-    """
-    path = prefix
-    for part in location:
-        if isinstance(part, str):
-            path = f"{path}.{part}" if path else part
-        elif path:
-            path = f"{path}[{part}]"
-    return path[:MAX_PATH]
-
-
 def _refused(faults: Sequence[FieldError]) -> Unprocessable:
     return Unprocessable("The event cannot be accepted.", errors=tuple(faults[:MAX_FAULTS]))
 
 
 def _key_reused(path: str) -> Unprocessable:
-    fault = FieldError(_path(path, ("key",)), "was used with another event; a new event needs a new key")
+    fault = FieldError(path_of(path, ("key",)), "was used with another event; a new event needs a new key")
     return Unprocessable("An idempotency key was used before with another event.", errors=(fault,))

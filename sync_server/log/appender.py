@@ -13,6 +13,7 @@ What goes wrong, and what then:
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -20,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from sync_core.problems import OutcomeUnknown, Problem, SyncError, Unavailable
 from sync_server.log.base import CommitUnknown, EventLog, LogError, WriteConflict
-from sync_server.log.group import Committed, Group, Receipt, Write
+from sync_server.log.group import Committed, Group, Write
 from sync_server.metrics import Metrics
 
 __all__ = ["DEADLINE_S", "MAX_GROUP_BYTES", "MAX_GROUP_EVENTS", "AppendFailed", "Appender"]
@@ -37,6 +38,8 @@ RETRY_AFTER_S = 2
 UNAVAILABLE_DETAIL = "The event log does not answer. Nothing was written; send again later."
 UNKNOWN_DETAIL = "The event log did not say whether this was written. Send it again with the same keys."
 
+T = TypeVar("T")
+
 log = structlog.get_logger("sync_server.appender")
 
 _conflict_wait = wait_random_exponential(multiplier=0.001, max=0.004, min=0.0005)
@@ -52,7 +55,7 @@ class _Waiting:
 
     __slots__ = ("deadline_s", "future", "taken", "write")
 
-    def __init__(self, write: Write, future: "asyncio.Future[tuple[Receipt, ...]]", deadline_s: float) -> None:
+    def __init__(self, write: Write[Any], future: "asyncio.Future[Any]", deadline_s: float) -> None:
         self.write = write
         self.future = future
         self.deadline_s = deadline_s
@@ -84,7 +87,7 @@ class Appender:
         self._waiting_bytes = 0
         self._closed = False
 
-    async def append(self, tenant: str, write: Write) -> tuple[Receipt, ...]:
+    async def append(self, tenant: str, write: Write[T]) -> T:
         """The answer to *write*, once it is durable. Raises its refusal, Unavailable or OutcomeUnknown."""
         if self._closed:
             raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
@@ -98,7 +101,8 @@ class Appender:
         try:
             # The lane answers in time; this bound is for a store that hangs. The lane itself goes on.
             async with asyncio.timeout(self._deadline_s + GRACE_S):
-                return await waiting.future
+                answer: T = await waiting.future
+                return answer
         except TimeoutError:
             if waiting.taken:
                 raise OutcomeUnknown("The event log did not answer.", retry_after_s=RETRY_AFTER_S) from None

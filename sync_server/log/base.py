@@ -16,17 +16,21 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from sync_core.domain.document import Ref
 from sync_core.problems import SyncError
-from sync_server.log.group import Committed, Group, StoredEvent
+from sync_server.log.group import Committed, Group
+from sync_server.log.records import StoredDocument, StoredEvent
 
 __all__ = [
     "Bell",
     "Bounds",
     "CommitUnknown",
+    "DocumentPage",
     "EventLog",
     "LogError",
     "LogMisconfigured",
     "LogUnavailable",
+    "Selection",
     "Signal",
     "TransientFailure",
     "WriteConflict",
@@ -84,6 +88,31 @@ class Signal:
     events: tuple[StoredEvent, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which documents a list or snapshot is to hold: of *kinds*, in that order, each by id.
+
+    Those about any of *tags* (empty: all), in any of *states* (empty: all), changed at or after *updated_since_ms*,
+    and open or changed at or after *finished_since_ms*. Deleted ones only with *deleted*.
+    """
+
+    kinds: tuple[str, ...]
+    tags: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
+    updated_since_ms: int | None = None
+    finished_since_ms: int | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """Documents as they were at *bounds*.head or later. *next* is where the following page begins, None at the end."""
+
+    bounds: Bounds
+    documents: list[StoredDocument]
+    next: Ref | None
+
+
 class EventLog(Protocol):
     """One store. All methods may raise LogUnavailable; none blocks the event loop."""
 
@@ -115,6 +144,15 @@ class EventLog(Protocol):
         CommitUnknown, LogUnavailable, or whatever a poisoned member provokes (nothing is written then).
         """
 
+    async def load(self, tenant: str, refs: Collection[Ref]) -> DocumentPage:
+        """Those of *refs* that exist, tombstones included, and the bounds, from one state of the log."""
+
+    async def documents(self, tenant: str, selection: Selection, *, after: Ref | None, limit: int) -> DocumentPage:
+        """At most *limit* documents of *selection* behind *after*, fewer if they are large or many were passed over.
+
+        A page is one read transaction: its documents are those of exactly *bounds*.head.
+        """
+
     async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
         """Hand ephemeral events to the other processes of this log. They are not logged."""
 
@@ -127,8 +165,8 @@ class EventLog(Protocol):
     async def new_epoch(self, tenant: str, epoch: str) -> Bounds:
         """Give the log a new epoch: all cursors from before lead nowhere. The last step of a restore."""
 
-    async def expire_outcomes(self, tenant: str, *, now_ms: int) -> int:
-        """Forget stored outcomes whose time is over, going through the head; how many."""
+    async def sweep(self, tenant: str, *, now_ms: int) -> int:
+        """Forget outcomes whose time is over and tombstones at or below the floor, through the head; how many."""
 
     async def describe(self) -> dict[str, str]:
         """Facts for `doctor` and `log info`, name to text."""

@@ -1,79 +1,23 @@
 """A group: the submissions that one transaction commits, and the pure decision about each of them.
 
 Members decide in order of arrival. Each sees what the ones before it did, so two submissions with one key
-in the same group behave as if they had come one after the other. Nothing here does I/O or looks at a clock.
+in the same group behave as if they had come one after the other, and two commands on one document follow each
+other. Nothing here does I/O or looks at a clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from sync_core.domain.command import Unloaded
+from sync_core.domain.document import Document, Ref
 from sync_core.problems import Problem
+from sync_server.log.records import NewEvent, Outcome, OutcomeKey, StoredDocument, StoredEvent
 
-__all__ = [
-    "OUTCOME_TTL_MS",
-    "Committed",
-    "Decision",
-    "Group",
-    "NewEvent",
-    "Outcome",
-    "OutcomeKey",
-    "Plan",
-    "Receipt",
-    "StoredEvent",
-    "View",
-    "Write",
-    "decide",
-]
+__all__ = ["Committed", "Decision", "Group", "Plan", "View", "Write", "decide"]
 
-OUTCOME_TTL_MS = 7 * 24 * 3600 * 1000
-"""How long an outcome is remembered, so that a re-send with the same key is answered and not repeated."""
-
-
-class NewEvent(NamedTuple):
-    """An accepted event that has no seq yet. *tail* is its envelope from "data" on (sync_core.envelope)."""
-
-    event_type: str
-    tags: tuple[str, ...]
-    client_id: str | None
-    principal: str
-    tail: str
-
-
-class StoredEvent(NamedTuple):
-    """An event as the log holds it; *time_ms* is the server's, never less than that of its predecessor."""
-
-    seq: int
-    time_ms: int
-    event_type: str
-    tags: tuple[str, ...]
-    client_id: str | None
-    principal: str
-    tail: str
-
-
-class OutcomeKey(NamedTuple):
-    """An idempotency key; unique within tenant and principal."""
-
-    principal: str
-    key: str
-
-
-class Outcome(NamedTuple):
-    """What became of a key: *fingerprint* of the request, *result* as JSON text, when it is forgotten."""
-
-    fingerprint: str
-    result: str
-    expires_ms: int
-
-
-class Receipt(NamedTuple):
-    """Answer for one published event; *event_id* is None for an ephemeral one."""
-
-    event_id: str | None
-    event_type: str
-    duplicate: bool
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(slots=True)
@@ -84,18 +28,37 @@ class View:
     next_seq: int
     time_ms: int
     outcomes: dict[OutcomeKey, Outcome]
+    documents: dict[Ref, StoredDocument | None] = field(default_factory=dict)
+    """What was loaded; None where there is none."""
+    parsed: dict[Ref, Document] = field(default_factory=dict)
+    """Documents that a member has read out of their JSON or made, for the ones after it."""
+
+    def document(self, ref: Ref) -> StoredDocument | None:
+        """What the log holds under *ref*. Raises Unloaded."""
+        try:
+            return self.documents[ref]
+        except KeyError:
+            raise Unloaded(frozenset({ref})) from None
+
+    def load(self, refs: Iterable[Ref], found: Iterable[StoredDocument]) -> None:
+        """Take in what was *found* under *refs*."""
+        self.documents |= dict.fromkeys(refs)
+        self.documents |= {document.ref: document for document in found}
 
 
-class Decision(NamedTuple):
-    """What a member wants written, and its answer once that is durable."""
+class Decision(NamedTuple, Generic[T_co]):
+    """What a member wants written, and its *answer* once that is durable."""
 
     events: Sequence[NewEvent]
     outcomes: dict[OutcomeKey, Outcome]
-    receipts: tuple[Receipt, ...]
+    answer: T_co
+    documents: Sequence[StoredDocument] = ()
+    parsed: Sequence[Document] = ()
+    """The same documents as values; not those that are deleted."""
 
 
-class Write(Protocol):
-    """One all-or-nothing submission."""
+class Write(Protocol[T_co]):
+    """One all-or-nothing submission, answered with a T."""
 
     @property
     def reserve(self) -> int:
@@ -109,17 +72,22 @@ class Write(Protocol):
     def keys(self) -> Sequence[OutcomeKey]:
         """The outcomes that ``decide`` has to see."""
 
-    def decide(self, view: View) -> Decision:
-        """Pure. Raises Problem to refuse; then nothing of it is written."""
+    @property
+    def refs(self) -> Sequence[Ref]:
+        """The documents that ``decide`` will surely ask for; it may ask for more."""
+
+    def decide(self, view: View) -> Decision[T_co]:
+        """Pure. Raises Problem to refuse; then nothing of it is written. Raises Unloaded to be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the store writes for a group: events with their seqs, outcomes, and each member's answer."""
+    """What the store writes for a group: events with their seqs, documents, outcomes, and each member's answer."""
 
     events: list[StoredEvent] = field(default_factory=list)
+    documents: dict[Ref, StoredDocument] = field(default_factory=dict)
     outcomes: dict[OutcomeKey, Outcome] = field(default_factory=dict)
-    results: list[tuple[Receipt, ...] | Problem] = field(default_factory=list)
+    results: list[Any | Problem] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +96,7 @@ class Committed:
 
     epoch: str
     events: list[StoredEvent]
-    results: list[tuple[Receipt, ...] | Problem]
+    results: list[Any | Problem]
 
 
 @dataclass(slots=True)
@@ -140,7 +108,7 @@ class Group:
     """
 
     id: UUID
-    members: Sequence[Write]
+    members: Sequence[Write[Any]]
     doubtful: Committed | None = None
 
     @property
@@ -153,13 +121,24 @@ class Group:
         """The outcomes that its members have to see."""
         return [key for member in self.members for key in member.keys]
 
+    @property
+    def refs(self) -> list[Ref]:
+        """The documents that its members name, each once."""
+        return list(dict.fromkeys([ref for member in self.members for ref in member.refs]))
 
-def decide(group: Group, view: View) -> Plan:
-    """Let every member of *group* decide, in order; *view* starts at the first free seq."""
-    plan = Plan()
-    for member in group.members:
+
+def decide(group: Group, view: View, plan: Plan) -> list[Ref]:
+    """Let the members of *group* decide, in order; *view* starts at the first free seq.
+
+    Returns the documents that are still to be loaded into *view* before it goes on with the same *plan*; none
+    once all have decided.
+    """
+    undecided = group.members[len(plan.results) :]
+    for position, member in enumerate(undecided):
         try:
             decision = member.decide(view)
+        except Unloaded as more:
+            return _wanted(more, undecided[position + 1 :] if not plan.results else (), view)
         except Problem as refusal:
             plan.results.append(refusal)
             continue
@@ -168,7 +147,27 @@ def decide(group: Group, view: View) -> Plan:
             plan.events.append(StoredEvent(seq, time_ms, *event))
             seq += 1
         view.next_seq = seq
+        if decision.documents:
+            changed = {document.ref: document for document in decision.documents}
+            view.documents.update(changed)
+            plan.documents.update(changed)
+            for ref in changed:
+                view.parsed.pop(ref, None)
+            view.parsed.update({document.ref: document for document in decision.parsed})
         view.outcomes.update(decision.outcomes)
         plan.outcomes.update(decision.outcomes)
-        plan.results.append(decision.receipts)
-    return plan
+        plan.results.append(decision.answer)
+    return []
+
+
+def _wanted(more: Unloaded, others: Sequence[Write[Any]], view: View) -> list[Ref]:
+    """What *more* asks for, and what *others* would: one read for all of a group, in place of one for each."""
+    refs = set(more.refs)
+    for member in others:
+        try:
+            member.decide(view)
+        except Unloaded as also:
+            refs |= also.refs
+        except Problem:
+            pass
+    return sorted(refs)

@@ -32,7 +32,7 @@ from sync_server.log.base import (
     TransientFailure,
     WriteConflict,
 )
-from sync_server.log.group import Committed, Group, Outcome, OutcomeKey, Plan, StoredEvent, View, decide
+from sync_server.log.group import Committed, Group, Plan, View, decide
 from sync_server.log.mongo_driver import (
     Driver,
     check_cancelled,
@@ -44,6 +44,7 @@ from sync_server.log.mongo_driver import (
     unknown_commit,
 )
 from sync_server.log.mongo_sessions import SessionRegistry
+from sync_server.log.records import Outcome, OutcomeKey, StoredEvent
 
 __all__ = ["MongoLog"]
 

@@ -24,7 +24,8 @@ from typing import IO, Any, TypeVar
 import structlog
 
 from sync_server.log.base import Bell, Bounds, LogMisconfigured, LogUnavailable, Signal
-from sync_server.log.group import Committed, Group, Outcome, OutcomeKey, StoredEvent, View, decide
+from sync_server.log.group import Committed, Group, Plan, View, decide
+from sync_server.log.records import Outcome, OutcomeKey, StoredEvent
 from sync_server.log.seal import HeadSeal
 
 __all__ = ["SQLiteLog"]
@@ -200,7 +201,10 @@ class SQLiteLog:
             epoch, seq, last_ms = row
             time_ms = max(now_ms, last_ms)
             view = View(epoch, seq + 1, time_ms, _read_outcomes(db, tenant, group.keys))
-            plan = decide(group, view)
+            plan, refs = Plan(), group.refs
+            view.load(refs, _load(db, tenant, refs))
+            while refs := decide(group, view, plan):
+                view.load(refs, _load(db, tenant, refs))
             _insert_events(db, tenant, plan.events)
             if plan.outcomes:
                 db.executemany(

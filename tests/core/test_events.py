@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sync_core.events import CONTROL_EVENTS, REGISTRY, Delivery, EventInput, EventRegistry, EventType
+from sync_core.domain.catalog import REGISTRY
+from sync_core.events import CONTROL_EVENTS, Delivery, EventInput, EventRegistry, EventType
 from sync_core.filters import ENTITY_KEYS
 
 EVENT: dict[str, Any] = {"eventType": "stage_change", "data": {}}

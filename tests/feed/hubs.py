@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from sync_core.events import REGISTRY
+from sync_core.domain.catalog import REGISTRY
 from sync_core.filters import Filter, tag
 from sync_core.sse import ServerSentEvent, SSEDecoder
 from sync_server.feed.connection import Blocked, Chunk

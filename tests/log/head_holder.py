@@ -9,10 +9,12 @@ import sys
 from dataclasses import dataclass
 from typing import cast
 
-from sync_server.log.group import Decision, OutcomeKey, Receipt, View
+from sync_server.api.submission import Receipt
+from sync_server.log.group import Decision, View
 from sync_server.log.mongo import MongoLog
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.open import new_epoch
+from sync_server.log.records import OutcomeKey
 from tests.log.writes import TENANT, make_appender, note, texts
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from sync_core.problems import OutcomeUnknown, Unavailable, Unprocessable
+from sync_server.api.submission import Receipt
 from sync_server.log.appender import (
     MAX_GROUP_BYTES,
     MAX_GROUP_EVENTS,
@@ -14,7 +15,8 @@ from sync_server.log.appender import (
     AppendFailed,
 )
 from sync_server.log.base import EventLog
-from sync_server.log.group import Committed, Decision, NewEvent, OutcomeKey, Receipt, View
+from sync_server.log.group import Committed, Decision, View
+from sync_server.log.records import NewEvent, OutcomeKey
 from tests.log.conftest import Store
 from tests.log.writes import TENANT, make_appender, note, read_all, submission, text_of, texts, until
 

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import cast
 
 from sync_server.log.base import Bell, EventLog, Signal
-from sync_server.log.group import StoredEvent
 from sync_server.log.mongo_driver import Driver
+from sync_server.log.records import StoredEvent
 from tests.conftest import MongoDatabase
 from tests.log.conftest import OpenMongo, rounds
 from tests.log.writes import PATIENCE_S, TENANT, commit, note, texts, until

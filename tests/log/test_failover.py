@@ -4,8 +4,8 @@ import asyncio
 from itertools import pairwise
 
 from sync_server.log.base import LogError
-from sync_server.log.group import StoredEvent
 from sync_server.log.mongo import MongoLog
+from sync_server.log.records import StoredEvent
 from tests.log.conftest import OpenMongo, rounds
 from tests.log.journal import Journal
 from tests.log.writes import TENANT, make_appender, read_all

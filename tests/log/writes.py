@@ -9,13 +9,15 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
-from sync_core.events import REGISTRY, Delivery
+from sync_core.domain.catalog import REGISTRY
+from sync_core.events import Delivery
 from sync_core.filters import tag
 from sync_core.problems import Problem
-from sync_server.api.submission import Item, Submission, parse_submission
+from sync_server.api.submission import Item, Receipt, Submission, parse_submission
 from sync_server.log.appender import DEADLINE_S, Appender
 from sync_server.log.base import EventLog, TransientFailure
-from sync_server.log.group import Committed, Group, NewEvent, OutcomeKey, Receipt, StoredEvent, Write
+from sync_server.log.group import Committed, Group, Write
+from sync_server.log.records import NewEvent, OutcomeKey, StoredEvent
 from sync_server.metrics import Metrics
 
 TENANT = "shop-1"

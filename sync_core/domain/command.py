@@ -1,0 +1,275 @@
+"""Commands: what may be asked of the shop, each declared once.
+
+A declaration names its HTTP route, its input, the permission it needs and the events it makes; the function it
+decorates is the rule: pure, given the documents as they are. The server runs it inside the log's transaction; a
+client runs the very same function on its replica for the picture it shows until the server has answered. Routes,
+OpenAPI, the client's methods and its overlays all come from here. Source: architecture.md (commands).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar, cast, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+from sync_core.domain.document import Document, Known, Names, Ref, by_kind
+from sync_core.events import EventType
+from sync_core.problems import Conflict, FieldError, NotFound, SyncError, Unprocessable
+from sync_core.times import iso_from_ms
+
+__all__ = [
+    "Changes",
+    "Command",
+    "CommandInput",
+    "Context",
+    "Domain",
+    "DomainEvent",
+    "RuleConflict",
+    "Unloaded",
+    "command",
+]
+
+D = TypeVar("D", bound=Document)
+I = TypeVar("I", bound="CommandInput")  # noqa: E741 - the input
+Rule = Callable[["Changes", Any], None]
+
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class CommandInput(BaseModel):
+    """Base of inputs: path parameters and body in one. Unknown fields are refused: a typo must not be obeyed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RuleConflict(Conflict):
+    """The rules or the state forbid it; *documents* are how things stand."""
+
+    def __init__(self, detail: str, *documents: Document) -> None:
+        super().__init__(detail)
+        self.documents = documents
+
+    def document(self) -> dict[str, Any]:
+        return super().document() | {"current": by_kind((type(d), d.content()) for d in self.documents)}
+
+
+class Unloaded(SyncError):
+    """A rule asked for documents that were not loaded; load *refs* and run it again."""
+
+    def __init__(self, refs: frozenset[Ref]) -> None:
+        super().__init__(", ".join(f"{ref.kind} {ref.id}" for ref in sorted(refs)))
+        self.refs = refs
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a rule may know beside documents and input. *now_ms* is the event's own time.
+
+    *new_id* makes ids for what the caller has not named.
+    """
+
+    now_ms: int
+    principal: str
+    new_id: Callable[[], str]
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def now(self) -> str:
+        return iso_from_ms(self.now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """What a command makes known. With *document* it carries that one whole, and *before* is how it was.
+
+    *tags* are the entities it is about, those of its document included. One that carries no document is shown
+    to who may see *judged_by*.
+    """
+
+    event_type: str
+    data: Mapping[str, Any]
+    tags: tuple[str, ...]
+    document: Document | None = None
+    before: Document | None = None
+    deleted: bool = False
+    judged_by: Document | None = None
+    sample: float | None = None
+
+
+@dataclass(slots=True)
+class Changes:
+    """The working set of one command: reads documents, collects their new versions and the events.
+
+    Every change of a document goes with exactly one event that carries it.
+    """
+
+    load: Callable[[Ref], Known]
+    context: Context
+    kinds: Mapping[str, type[Document]]
+    events: list[DomainEvent] = field(default_factory=list)
+    _known: dict[Ref, Known] = field(default_factory=dict)
+
+    def known(self, ref: Ref) -> Known:
+        """What is known under *ref*, with the changes of this command. Raises Unloaded."""
+        known = self._known.get(ref)
+        return known if known is not None else self.load(ref)
+
+    def find(self, kind: type[D], document_id: str) -> D | None:
+        """The document, or None if there is none (any more). Raises Unloaded."""
+        return cast("D | None", self.known(Ref(kind.kind, document_id)).document)
+
+    def get(self, kind: type[D], document_id: str, *, field: str | None = None) -> D:
+        """The document. Raises NotFound, or Unprocessable at *field* where the id came in the body."""
+        found = self.find(kind, document_id)
+        if found is not None:
+            return found
+        if field is None:
+            raise NotFound(f"There is no {kind.kind} {document_id}.")
+        fault = FieldError(field, f"there is no {kind.kind} {document_id}")
+        raise Unprocessable(f"There is no {kind.kind} {document_id}.", errors=(fault,))
+
+    def create(self, document: D, event_type: str, data: Mapping[str, Any] | None = None) -> D:
+        """A new document, its version continuing behind a tombstone. Raises RuleConflict if it exists."""
+        existing = self.known(document.ref).document
+        if existing is not None:
+            raise RuleConflict(f"There is a {document.kind} {document.id} already.", existing)
+        return self.put(document, event_type, data)
+
+    def put(
+        self,
+        document: D,
+        event_type: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        sample: float | None = None,
+    ) -> D:
+        """The next version of *document*, with the event that carries it and further *data*.
+
+        The event stands under the document's own tags and no others: a reader who is given a document is told of
+        every change of it, or its copy would grow old unseen. *sample* thins delivery to a share of the readers.
+        """
+        known = self.known(document.ref)
+        changed = document.model_copy(update={"version": known.version + 1})
+        self.events.append(DomainEvent(event_type, data or {}, changed.tags(), changed, known.document, sample=sample))
+        self._known[changed.ref] = Known(changed, changed.version)
+        return changed
+
+    def delete(self, document: Document, event_type: str) -> None:
+        """Leave a tombstone of *document*."""
+        known = self.known(document.ref)
+        gone = document.model_copy(update={"version": known.version + 1})
+        self.events.append(DomainEvent(event_type, {}, document.tags(), gone, known.document, deleted=True))
+        self._known[gone.ref] = Known(None, gone.version)
+
+    def emit(self, event_type: str, data: Mapping[str, Any], *, about: Iterable[str], of: Document) -> None:
+        """An event beside the documents' own, seen by those who may see *of*."""
+        self.events.append(DomainEvent(event_type, data, tuple(dict.fromkeys(about)), judged_by=of))
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One declaration. *path* stands below ``/api/v1``; its parameters are fields of *input*.
+
+    *target* is the kind that ``If-Match`` guards and whose client collection has the method *name*; *emits* are
+    all event types it can make, at most *max_events* events.
+    """
+
+    name: str
+    method: str
+    path: str
+    target: type[Document]
+    input: type[CommandInput]
+    permission: str
+    emits: tuple[str, ...]
+    rule: Rule
+    summary: str
+    creates: bool = False
+    max_events: int = 8
+
+    @property
+    def path_parameters(self) -> tuple[str, ...]:
+        return tuple(_PATH_PARAMETER.findall(self.path))
+
+    @property
+    def body_fields(self) -> tuple[str, ...]:
+        return tuple(name for name in self.input.model_fields if name not in self.path_parameters)
+
+    def refs(self, given: CommandInput) -> list[Ref]:
+        """The documents that *given* names: what is loaded before the rule runs."""
+        refs = []
+        for name, info in self.input.model_fields.items():
+            for mark in info.metadata:
+                value = getattr(given, name)
+                if isinstance(mark, Names) and isinstance(value, str):
+                    refs.append(Ref(mark.kind, value))
+        return refs
+
+    def target_ref(self, given: CommandInput) -> Ref | None:
+        """The document that ``If-Match`` is about; None where its id is still to be made."""
+        value = getattr(given, self.target.id_key, None)
+        return Ref(self.target.kind, value) if isinstance(value, str) else None
+
+
+def command(
+    method: str,
+    path: str,
+    *,
+    target: type[Document],
+    permission: str,
+    emits: Sequence[str],
+    creates: bool = False,
+    max_events: int = 8,
+) -> Callable[[Callable[[Changes, I], None]], Command]:
+    """Declare the decorated rule as a command: its name, input and summary are the function's own."""
+
+    def declare(rule: Callable[[Changes, I], None]) -> Command:
+        hints = get_type_hints(rule)
+        (input_type,) = [hint for name, hint in hints.items() if name not in ("return",) and hint is not Changes]
+        return Command(
+            name=rule.__name__,
+            method=method,
+            path=path,
+            target=target,
+            input=input_type,
+            permission=permission,
+            emits=tuple(emits),
+            rule=rule,
+            summary=(rule.__doc__ or "").strip().splitlines()[0],
+            creates=creates,
+            max_events=max_events,
+        )
+
+    return declare
+
+
+class Domain:
+    """All kinds, commands and their event types: what a server offers and its clients know."""
+
+    def __init__(
+        self, *, kinds: Iterable[type[Document]], commands: Iterable[Command], event_types: Iterable[EventType]
+    ) -> None:
+        self.kinds: Mapping[str, type[Document]] = MappingProxyType({kind.kind: kind for kind in kinds})
+        self.commands = tuple(commands)
+        self.event_types = tuple(event_types)
+        names = {event_type.name for event_type in self.event_types}
+        for declared in self.commands:
+            unknown = set(declared.emits) - names
+            if unknown:
+                raise ValueError(f"{declared.name} emits {sorted(unknown)}, which no event type is")
+
+    def __add__(self, other: "Domain") -> "Domain":
+        return Domain(
+            kinds=[*self.kinds.values(), *other.kinds.values()],
+            commands=[*self.commands, *other.commands],
+            event_types=[*self.event_types, *other.event_types],
+        )
+
+    def kind_of(self, plural: str) -> type[Document] | None:
+        """The kind with that plural name."""
+        return next((kind for kind in self.kinds.values() if kind.plural == plural), None)
+
+    def of(self, kind: type[Document]) -> Iterator[Command]:
+        """The commands whose target is *kind*."""
+        return (declared for declared in self.commands if declared.target is kind)

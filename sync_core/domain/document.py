@@ -1,0 +1,162 @@
+"""Documents: the versioned things that commands change. What all kinds have in common.
+
+A document is an immutable value; a change is a new value with the next version. Its JSON is what readers get,
+what is stored, and what a replica keeps: all three the same text. Source: protocol.md 1, domain.md.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+
+from sync_core.filters import tag
+
+__all__ = [
+    "Amount",
+    "Document",
+    "DocumentID",
+    "Known",
+    "Names",
+    "Part",
+    "Ref",
+    "ShortText",
+    "by_kind",
+    "two_places",
+]
+
+DOCUMENT_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+MAX_AMOUNT = Decimal("9999999999.99")
+
+DocumentID = Annotated[str, StringConstraints(pattern=DOCUMENT_ID_PATTERN)]
+"""An id that a caller may make: 1 to 64 letters, digits, dots, underscores and hyphens."""
+ShortText = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class Names(NamedTuple):
+    """Marks an input's field as the id of a document of *kind*, so that it is loaded beforehand."""
+
+    kind: str
+
+
+class Ref(NamedTuple):
+    """Which document."""
+
+    kind: str
+    id: str
+
+
+def two_places(value: Any) -> Decimal:
+    """A decimal with exactly two places. Raises ValueError for floats and for what two places cannot hold."""
+    if isinstance(value, Decimal):
+        number = value
+    elif isinstance(value, str) and len(value) <= 32:
+        try:
+            number = Decimal(value)
+        except ArithmeticError:
+            raise ValueError('a decimal number as text, such as "12.50"') from None
+    else:  # a JSON number has gone through binary floating point before we see it
+        raise ValueError('a decimal number as text, such as "12.50"')
+    if not number.is_finite() or abs(number) > MAX_AMOUNT:
+        raise ValueError(f"a number of at most {MAX_AMOUNT}")
+    rounded = number.quantize(Decimal("0.01"))
+    if rounded != number:
+        raise ValueError("at most two places after the point")
+    return rounded
+
+
+def _not_negative(value: Decimal) -> Decimal:
+    if value < 0:
+        raise ValueError("not less than 0")
+    return abs(value)  # there is a -0.00
+
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(two_places),
+    AfterValidator(_not_negative),
+    PlainSerializer(str, return_type=str),
+    Field(json_schema_extra={"example": "12.50"}),
+]
+"""Money, gallons, meter readings: a decimal of two places, text on the wire."""
+
+
+class Part(BaseModel):
+    """Base of what documents are made of."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Document(BaseModel):
+    """Base of all kinds. Fields that a newer server wrote are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: ClassVar[str]
+    """Its name in events, answers and filters: ``data.order``."""
+    plural: ClassVar[str]
+    id_key: ClassVar[str]
+    """The field and envelope key that holds its id."""
+    view_permission: ClassVar[str]
+
+    version: int = 0
+
+    @property
+    def id(self) -> str:
+        return str(getattr(self, self.id_key))
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.kind, self.id)
+
+    def tags(self) -> tuple[str, ...]:
+        """The entities under which filters find it."""
+        return (tag(self.id_key, self.id),)
+
+    def grants(self) -> tuple[str, ...]:
+        """The entities to which a reader may be bound to see it. Never more than ``tags`` by accident: keys only
+        filter, this is what gives access."""
+        return (tag(self.id_key, self.id),)
+
+    def audience(self) -> tuple[str, ...]:
+        """Who alone may see it (``role:csr``, ``user:12``); empty: whoever may see this kind."""
+        return ()
+
+    @property
+    def state(self) -> str:
+        """What lists filter by: the stage of an order, the status of a bay."""
+        return ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it belongs to a snapshot however old it is."""
+        return True
+
+    def render(self) -> str:
+        """Its JSON text, without line breaks."""
+        return self.model_dump_json(exclude_none=True)
+
+    def content(self) -> dict[str, Any]:
+        """Its JSON as Python values."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Known(NamedTuple):
+    """What a store or replica knows under a Ref: the *document*, or None with the version of its tombstone (or 0)."""
+
+    document: Document | None
+    version: int
+
+
+def by_kind(documents: Iterable[tuple[type[Document], Any]]) -> dict[str, Any]:
+    """Documents (or their JSON) by kind as answers carry them: ``{"order": {...}}``, ``{"orders": [...]}``."""
+    kinds: dict[type[Document], list[Any]] = {}
+    for kind, content in documents:
+        kinds.setdefault(kind, []).append(content)
+    return {
+        (kind.kind if len(contents) == 1 else kind.plural): _one_or_all(contents) for kind, contents in kinds.items()
+    }
+
+
+def _one_or_all(contents: Sequence[Any]) -> Any:
+    return contents[0] if len(contents) == 1 else list(contents)

@@ -1,0 +1,291 @@
+"""Orders: what a customer has asked for, along its stages from empty to completed.
+
+    empty --> initiated --> in_progress --> completed
+      \\________/
+          +--> cancelled
+
+Only an initiated order waits in a queue or goes into a bay; leaving ``initiated`` takes it out of its queue in the
+same batch. While it is in a bay its job decides. Source: domain.md.
+"""
+
+import enum
+from decimal import Decimal
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.document import Amount, Document, DocumentID, Names, Part, ShortText
+from sync_core.domain.queues import Queue
+from sync_core.events import EventType
+from sync_core.filters import tag
+
+__all__ = ["COMMANDS", "EVENT_TYPES", "Order", "Stage", "enter_stage"]
+
+MAX_ITEMS = 200
+
+
+class Stage(enum.StrEnum):
+    EMPTY = "empty"
+    INITIATED = "initiated"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+NEXT_STAGES: dict[Stage, frozenset[Stage]] = {
+    Stage.EMPTY: frozenset({Stage.INITIATED, Stage.CANCELLED}),
+    Stage.INITIATED: frozenset({Stage.IN_PROGRESS, Stage.CANCELLED}),
+    Stage.IN_PROGRESS: frozenset({Stage.COMPLETED}),
+    Stage.COMPLETED: frozenset(),
+    Stage.CANCELLED: frozenset(),
+}
+
+
+class PaymentStatus(enum.StrEnum):
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+    REFUNDED = "refunded"
+
+
+NEXT_PAYMENT: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+    PaymentStatus.PENDING: frozenset({PaymentStatus.PAID, PaymentStatus.FAILED}),
+    PaymentStatus.FAILED: frozenset({PaymentStatus.PENDING}),
+    PaymentStatus.PAID: frozenset({PaymentStatus.REFUNDED}),
+    PaymentStatus.REFUNDED: frozenset(),
+}
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class Item(Part):
+    sku: Label
+    name: Label
+    quantity: int = Field(ge=1, le=10_000)
+    unitPrice: Amount
+
+
+class Payment(Part):
+    status: PaymentStatus
+    amount: Amount
+    currency: Currency
+    method: Label | None = None
+    reference: Label | None = None
+
+
+class Customer(Part):
+    name: Label | None = None
+    phone: Label | None = None
+
+
+class Order(Document):
+    """One order."""
+
+    kind: ClassVar[str] = "order"
+    plural: ClassVar[str] = "orders"
+    id_key: ClassVar[str] = "orderID"
+    view_permission: ClassVar[str] = "view_orders"
+
+    orderID: DocumentID
+    stage: Stage
+    status: ShortText | None = None
+    items: tuple[Item, ...] = ()
+    payment: Payment
+    customer: Customer | None = None
+    queueID: DocumentID | None = None
+    bayID: DocumentID | None = None
+    notes: ShortText | None = None
+    createdAt: str
+    updatedAt: str
+
+    def tags(self) -> tuple[str, ...]:
+        places = (("orderID", self.orderID), ("queueID", self.queueID), ("bayID", self.bayID))
+        return tuple(tag(key, value) for key, value in places if value is not None)
+
+    def grants(self) -> tuple[str, ...]:
+        return self.tags()
+
+    @property
+    def state(self) -> str:
+        return self.stage.value
+
+    @property
+    def is_open(self) -> bool:
+        return self.stage not in (Stage.COMPLETED, Stage.CANCELLED)
+
+    @property
+    def total(self) -> Decimal:
+        return sum((item.unitPrice * item.quantity for item in self.items), Decimal("0.00"))
+
+
+EVENT_TYPES = (
+    EventType("order_created", document="order"),
+    EventType("order_updated", document="order"),
+    EventType("order_stage_change", document="order"),
+    EventType("order_deleted", document="order"),
+)
+
+OrderID = Annotated[DocumentID, Names("order")]
+Items = Annotated[tuple[Item, ...], Field(max_length=MAX_ITEMS)]
+
+
+def enter_stage(shop: Changes, order: Order, stage: Stage, *, left_queue: bool = False, **changes: object) -> Order:
+    """Move *order* to *stage* with further *changes*: the small event for boards, and the order's own."""
+    previous = order.stage
+    if order.queueID is not None and stage is not Stage.INITIATED:
+        if not left_queue:
+            _leave_queue(shop, order)
+        changes["queueID"] = None
+    order = order.model_copy(update={**changes, "stage": stage, "updatedAt": shop.context.now})
+    data = {"previousStage": previous.value, "newStage": stage.value}
+    shop.emit("stage_change", {"order": {"orderID": order.orderID}, **data}, about=order.tags(), of=order)
+    return shop.put(order, "order_stage_change", data)
+
+
+def _leave_queue(shop: Changes, order: Order) -> None:
+    queue = shop.find(Queue, order.queueID) if order.queueID is not None else None
+    if queue is not None:
+        shop.put(queue.without(order.orderID), "queue_updated", {"change": "left"})
+
+
+def _not_in_bay(order: Order, wish: str) -> None:
+    if order.bayID is not None:
+        raise RuleConflict(
+            f"Order {order.orderID} is in bay {order.bayID} and cannot be {wish}; finish or abort its job.", order
+        )
+
+
+class CreateOrder(CommandInput):
+    orderID: OrderID | None = None
+    items: Items = ()
+    customer: Customer | None = None
+    notes: ShortText | None = None
+    currency: Currency = "USD"
+
+
+@command("POST", "/orders", target=Order, permission="create_orders", emits=["order_created"], creates=True)
+def create(shop: Changes, given: CreateOrder) -> None:
+    """Take a new order: initiated if it has items, else empty."""
+    now = shop.context.now
+    order = Order(
+        orderID=given.orderID or shop.context.new_id(),
+        stage=Stage.INITIATED if given.items else Stage.EMPTY,
+        items=given.items,
+        payment=Payment(status=PaymentStatus.PENDING, amount=Decimal("0.00"), currency=given.currency),
+        customer=given.customer,
+        notes=given.notes,
+        createdAt=now,
+        updatedAt=now,
+    )
+    shop.create(_priced(order), "order_created")
+
+
+def _priced(order: Order) -> Order:
+    """*order* with the amount that its items come to, as long as nothing was paid."""
+    if order.payment.status is not PaymentStatus.PENDING or not order.items:
+        return order
+    return order.model_copy(update={"payment": order.payment.model_copy(update={"amount": order.total})})
+
+
+class ChangeStage(CommandInput):
+    orderID: OrderID
+    newStage: Stage
+
+
+@command(
+    "POST",
+    "/orders/{orderID}/stage",
+    target=Order,
+    permission="change_order_stage",
+    emits=["stage_change", "order_stage_change", "queue_updated"],
+)
+def change_stage(shop: Changes, given: ChangeStage) -> None:
+    """Move an order along its stages; whoever waits in a queue leaves it."""
+    order = shop.get(Order, given.orderID)
+    _not_in_bay(order, "moved")
+    if given.newStage not in NEXT_STAGES[order.stage]:
+        raise RuleConflict(f"Order {order.orderID} is {order.stage} and cannot become {given.newStage}.", order)
+    enter_stage(shop, order, given.newStage)
+
+
+class SetStatus(CommandInput):
+    orderID: OrderID
+    status: Annotated[ShortText, StringConstraints(min_length=1)]
+    note: ShortText | None = None
+
+
+@command("POST", "/orders/{orderID}/status", target=Order, permission="edit_orders", emits=["status_update"])
+def set_status(shop: Changes, given: SetStatus) -> None:
+    """Say in free words how an order stands."""
+    order = shop.get(Order, given.orderID)
+    changed = order.model_copy(update={"status": given.status, "updatedAt": shop.context.now})
+    shop.put(changed, "status_update", given.model_dump(exclude={"orderID"}, exclude_none=True))
+
+
+class SetPayment(CommandInput):
+    orderID: OrderID
+    status: PaymentStatus
+    amount: Amount | None = None
+    currency: Currency | None = None
+    method: Label | None = None
+    reference: Label | None = None
+
+
+@command("POST", "/orders/{orderID}/payment", target=Order, permission="take_payments", emits=["payment_update"])
+def set_payment(shop: Changes, given: SetPayment) -> None:
+    """Record what became of an order's payment."""
+    order = shop.get(Order, given.orderID)
+    payment = order.payment
+    if given.status not in NEXT_PAYMENT[payment.status]:
+        raise RuleConflict(
+            f"The payment of order {order.orderID} is {payment.status} and cannot become {given.status}.", order
+        )
+    wanted = given.model_dump(exclude={"orderID"}, exclude_none=True) | {"status": given.status}
+    if given.amount is not None:
+        wanted["amount"] = given.amount
+    payment = payment.model_copy(update=wanted)
+    changed = order.model_copy(update={"payment": payment, "updatedAt": shop.context.now})
+    shop.put(changed, "payment_update", payment.model_dump(mode="json", exclude_none=True))
+
+
+class EditOrder(CommandInput):
+    orderID: OrderID
+    items: Items | None = None
+    customer: Customer | None = None
+    notes: ShortText | None = None
+
+
+@command("PATCH", "/orders/{orderID}", target=Order, permission="edit_orders", emits=["order_updated"])
+def edit(shop: Changes, given: EditOrder) -> None:
+    """Change an order's items, customer or notes; what is null is taken away, what is absent stays."""
+    order = shop.get(Order, given.orderID)
+    if not order.is_open and given.items is not None:
+        raise RuleConflict(f"Order {order.orderID} is {order.stage}; its items stand.", order)
+    wanted = {name: getattr(given, name) for name in given.model_fields_set - {"orderID"}}
+    if "items" in wanted:
+        wanted["items"] = wanted["items"] or ()
+    shop.put(_priced(order.model_copy(update={**wanted, "updatedAt": shop.context.now})), "order_updated")
+
+
+class DeleteOrder(CommandInput):
+    orderID: OrderID
+
+
+@command(
+    "DELETE",
+    "/orders/{orderID}",
+    target=Order,
+    permission="delete_orders",
+    emits=["order_deleted", "queue_updated"],
+)
+def delete(shop: Changes, given: DeleteOrder) -> None:
+    """Delete an order that is not in a bay; its queue forgets it."""
+    order = shop.get(Order, given.orderID)
+    _not_in_bay(order, "deleted")
+    _leave_queue(shop, order)
+    shop.delete(order, "order_deleted")
+
+
+COMMANDS = (create, change_stage, set_status, set_payment, edit, delete)

@@ -1,0 +1,50 @@
+"""The body of a request: its form checked, its size bounded, before anything is made of it."""
+
+from starlette.requests import Request
+
+from sync_core.problems import InvalidRequest, TooLarge, UnsupportedMedia
+
+__all__ = ["MAX_BODY_BYTES", "MAX_CLIENT_ID", "client_id_of", "json_body"]
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_CLIENT_ID = 128
+
+
+async def json_body(http: Request, *, optional: bool = False) -> bytes:
+    """The body as JSON text, not yet parsed. Raises UnsupportedMedia, or TooLarge before more was taken in.
+
+    With *optional* an empty body needs no Content-Type.
+    """
+    if http.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMedia("Send the body without Content-Encoding.")
+    media_type = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (optional and not media_type):
+        raise UnsupportedMedia("Send the body as Content-Type: application/json.")
+    body = await _bounded(http)
+    if body and media_type != "application/json":
+        raise UnsupportedMedia("Send the body as Content-Type: application/json.")
+    return body
+
+
+async def _bounded(http: Request) -> bytes:
+    declared = http.headers.get("content-length", "0")
+    pieces: list[bytes] = []
+    size_bytes = int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 19 else 0
+    if size_bytes <= MAX_BODY_BYTES:
+        size_bytes = 0
+        async for piece in http.stream():
+            size_bytes += len(piece)
+            if size_bytes > MAX_BODY_BYTES:
+                break
+            pieces.append(piece)
+    if size_bytes > MAX_BODY_BYTES:
+        raise TooLarge(f"A body has at most {MAX_BODY_BYTES} bytes. Send it in several requests.")
+    return b"".join(pieces)
+
+
+def client_id_of(http: Request) -> str | None:
+    """The instance that the caller says it is (X-Client-ID). Raises InvalidRequest."""
+    client_id = http.headers.get("x-client-id")
+    if client_id is not None and not (client_id.isprintable() and 1 <= len(client_id) <= MAX_CLIENT_ID):
+        raise InvalidRequest(f"X-Client-ID has 1 to {MAX_CLIENT_ID} printable characters.")
+    return client_id

@@ -1,0 +1,228 @@
+"""A command as the appender takes it: decided in the transaction, on the documents as they are there.
+
+From the rule's changes it makes what the log holds: each event rendered once, each document stored as the very
+JSON text that its event carries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic_core import to_json
+
+from sync_core.cursor import Cursor
+from sync_core.domain.command import Changes, Command, CommandInput, Context, Domain, DomainEvent, RuleConflict
+from sync_core.domain.document import Document, Known, Ref
+from sync_core.envelope import envelope_tail
+from sync_core.events import MAX_EVENT_BYTES
+from sync_core.problems import Conflict, FieldError, NotFound, TooLarge, Unprocessable
+from sync_server.commands.answer import Answer, Changed
+from sync_server.log.group import Decision, View
+from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey, Reach, StoredDocument
+
+__all__ = ["CommandWrite", "Guard", "Lookup"]
+
+_ENVELOPE_HEAD_BYTES = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What ``If-Match`` asks for: one of these *versions* of the target, or (empty) that there is one at all."""
+
+    versions: frozenset[int]
+
+    def check(self, target: Document | None, *, what: str) -> None:
+        """Raises NotFound, or RuleConflict with the target as it is."""
+        if target is None:
+            raise NotFound(f"There is no {what}, which If-Match asks for.")
+        if self.versions and target.version not in self.versions:
+            raise RuleConflict(f"The {what} has changed; it is at version {target.version}.", target)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandWrite:
+    """One call of a command (a Write). *key* and *fingerprint* where it is to take effect at most once."""
+
+    domain: Domain
+    command: Command
+    given: CommandInput
+    principal: str
+    client_id: str | None
+    new_id: Callable[[], str]
+    guard: Guard | None
+    key: OutcomeKey | None
+    fingerprint: str
+    size_bytes: int
+
+    @property
+    def reserve(self) -> int:
+        return self.command.max_events
+
+    @property
+    def keys(self) -> tuple[OutcomeKey, ...]:
+        return () if self.key is None else (self.key,)
+
+    @property
+    def refs(self) -> list[Ref]:
+        return self.command.refs(self.given)
+
+    def decide(self, view: View) -> Decision[Answer]:
+        if self.key is not None and (known := view.outcomes.get(self.key)) is not None:
+            return Decision([], {}, self._again(known))
+        changes = Changes(
+            load=lambda ref: self._known(view, ref),
+            context=Context(view.time_ms, self.principal, self.new_id),
+            kinds=self.domain.kinds,
+        )
+        try:
+            self._check_guard(changes)
+            self.command.rule(changes, self.given)
+        except (Conflict, Unprocessable) as refusal:
+            answer = Answer(str(Cursor(view.epoch, view.next_seq - 1)), refusal=refusal)
+            return Decision([], self._outcome(view, answer), answer)
+        return self._accepted(view, changes)
+
+    def _again(self, known: Outcome) -> Answer:
+        answer = Answer.parse(known.result, self.domain) if known.fingerprint == self.fingerprint else None
+        if answer is None:
+            fault = FieldError("Idempotency-Key", "was used with another request; a new command needs a new key")
+            raise Unprocessable("The idempotency key was used before with another request.", errors=(fault,))
+        return answer
+
+    def _known(self, view: View, ref: Ref) -> Known:
+        stored = view.document(ref)
+        if stored is None:
+            return Known(None, 0)
+        if stored.deleted:
+            return Known(None, stored.version)
+        document = view.parsed.get(ref)
+        if document is None:
+            document = view.parsed[ref] = self.domain.kinds[ref.kind].model_validate_json(stored.body)
+        return Known(document, stored.version)
+
+    def _check_guard(self, changes: Changes) -> None:
+        if self.guard is None:
+            return
+        ref = self.command.target_ref(self.given)
+        target = changes.known(ref).document if ref is not None else None
+        self.guard.check(target, what=f"{self.command.target.kind} {ref.id}" if ref else self.command.target.kind)
+
+    def _accepted(self, view: View, changes: Changes) -> Decision[Answer]:
+        events: list[NewEvent] = []
+        documents: list[StoredDocument] = []
+        changed: dict[Ref, Changed] = {}
+        for event in changes.events:
+            document = event.document
+            body = _body(event) if document is not None else ""
+            events.append(self._event(event, body))
+            if document is not None:
+                documents.append(_stored(event, body, seq=view.next_seq + len(events) - 1, time_ms=view.time_ms))
+                changed[document.ref] = Changed(document, event.deleted, body)
+        answer = Answer(str(Cursor(view.epoch, view.next_seq + len(events) - 1)), tuple(changed.values()))
+        parsed = [c.document for c in changed.values() if not c.deleted]
+        return Decision(events, self._outcome(view, answer), answer, documents, parsed)
+
+    def _outcome(self, view: View, answer: Answer) -> dict[OutcomeKey, Outcome]:
+        if self.key is None:
+            return {}
+        return {self.key: Outcome(self.fingerprint, answer.text(), view.time_ms + OUTCOME_TTL_MS)}
+
+    def _event(self, event: DomainEvent, body: str) -> NewEvent:
+        document = event.document
+        data_json = _data_json(event, body)
+        tail = envelope_tail(
+            data_json,
+            tags=event.tags,
+            client_id=self.client_id,
+            version=document.version if document is not None else None,
+        )
+        if len(tail.encode()) + _ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
+            raise TooLarge(f"The {document.kind if document else 'event'} would have over {MAX_EVENT_BYTES} bytes.")
+        return NewEvent(event.event_type, event.tags, self.client_id, self.principal, tail, _reach(event))
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Asks what became of a key (a Write that writes nothing). It goes through the appender, so whatever is being
+    committed under that key has been decided by then."""
+
+    domain: Domain
+    key: OutcomeKey
+    reserve: int = 0
+    size_bytes: int = 0
+
+    @property
+    def keys(self) -> tuple[OutcomeKey, ...]:
+        return (self.key,)
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        return ()
+
+    def decide(self, view: View) -> Decision[Answer | None]:
+        known = view.outcomes.get(self.key)
+        return Decision([], {}, None if known is None else Answer.parse(known.result, self.domain))
+
+
+def _body(event: DomainEvent) -> str:
+    document = event.document
+    assert document is not None
+    if not event.deleted:
+        return document.render()
+    return to_json({document.id_key: document.id, "version": document.version, "deleted": True}).decode()
+
+
+def _data_json(event: DomainEvent, body: str) -> str:
+    document = event.document
+    if document is None:
+        return to_json(event.data).decode()
+    if event.deleted:
+        return to_json({"deleted": True, document.kind: {document.id_key: document.id}}).decode()
+    more = to_json(event.data).decode()[1:-1]
+    return f'{{"{document.kind}":{body}{"," if more else ""}{more}}}'
+
+
+def _reach(event: DomainEvent) -> Reach:
+    document, before = event.document, event.before
+    if document is None:
+        of = event.judged_by
+        return Reach("", "", 0, grants=of.grants() if of else (), audience=of.audience() if of else ())
+    reach = Reach(
+        document.kind, document.id, document.version, grants=document.grants(), audience=document.audience(),
+        sample=event.sample,
+    )  # fmt: skip
+    if before is None or event.deleted:
+        return reach
+    return reach._replace(
+        left=_gone(before.tags(), event.tags),
+        grants_left=_gone(before.grants(), reach.grants),
+        audience_left=_audience_left(before.audience(), reach.audience),
+    )
+
+
+def _gone(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[str, ...]:
+    return () if before == after else tuple(item for item in before if item not in after)
+
+
+def _audience_left(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[str, ...]:
+    if not after:
+        return ()
+    return _gone(before, after) if before else ("*",)
+
+
+def _stored(event: DomainEvent, body: str, *, seq: int, time_ms: int) -> StoredDocument:
+    document = event.document
+    assert document is not None
+    return StoredDocument(
+        kind=document.kind,
+        id=document.id,
+        version=document.version,
+        deleted=event.deleted,
+        is_open=document.is_open and not event.deleted,
+        state=document.state,
+        tags=event.tags,
+        grants=document.grants(),
+        audience=document.audience(),
+        seq=seq,
+        time_ms=time_ms,
+        body=body,
+    )
