@@ -7,10 +7,7 @@ The rounds: kills of client and server, cuts, stalls, delays, buffering, errors,
 while events are published; then everything is counted. Exit status 0 if all of it held.
 """
 
-import argparse
 import asyncio
-import os
-import random
 import sys
 import tempfile
 import time
@@ -19,8 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from e2e.client.chaos import KILLS, NETWORK, Chaos
+from e2e.client.chaos import KILLS, NETWORK
 from e2e.client.harness import Shop, eventually, numbers, open_shop
+from e2e.client.script import chaos_rounds, run_script
 from e2e.client.show import bar, rows_of, show_table, show_verdict
 from sync_client import Event, State
 from sync_client.persistence import import_document
@@ -158,21 +156,10 @@ async def run(rounds: int, seed: int) -> int:
         directory = Path(name)
         async with open_shop(directory / "tour") as shop:
             rows, faults = await tour(shop)
-        async with open_shop(directory / "rounds") as shop:
-            with bar(f"chaos (seed {seed})", rounds) as step:
-                chaos = Chaos(shop, directory, rng=random.Random(seed))
-                verdict = await chaos.run(rounds, KILLS | NETWORK, progress=step)
+        verdict = await chaos_rounds("chaos", KILLS | NETWORK, directory / "rounds", rounds=rounds, seed=seed)
     show_table("Comprehensive", rows + rows_of(verdict))
     return show_verdict(faults + verdict.faults)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("SYNC_TEST_ROUNDS", "50")))
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    given = parser.parse_args()
-    sys.exit(asyncio.run(run(given.rounds, given.seed)))
-
-
 if __name__ == "__main__":
-    main()
+    run_script(run, doc=__doc__)

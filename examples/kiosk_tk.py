@@ -3,11 +3,14 @@
     python examples/kiosk_tk.py [--url http://127.0.0.1:8000] [--text] [--for SECONDS]
 
 ``--text`` prints instead of opening a window, for machines without a display. Unplug the network, kill the server,
-kill the kiosk: it comes back with what it missed.
+kill the kiosk: it comes back with what it showed and what it missed. Ctrl-C ends it.
 """
 
 import argparse
+import signal
+import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from sync_client import Event
@@ -15,6 +18,9 @@ from sync_client.blocking import SyncClient
 
 COLOURS = {"healthy": "#2e7d32", "polling": "#f9a825", "reconnecting": "#f9a825", "error": "#c62828"}
 TICK_MS = 50
+KEPT_S = 24 * 3600.0
+RECENT = 1000
+"""So much of a day is on the screen again after a restart."""
 
 
 class Screen(Protocol):
@@ -23,6 +29,9 @@ class Screen(Protocol):
     def show_order(self, order_id: str, stage: str) -> None: ...
 
     def show_status(self, text: str, colour: str) -> None: ...
+
+    def run(self, tick: Callable[[], bool]) -> None:
+        """Call *tick* every few milliseconds until it says that it is over."""
 
 
 class TextScreen:
@@ -39,6 +48,10 @@ class TextScreen:
         if text != self._status:
             self._status = text
             print(f"[{text}]", flush=True)
+
+    def run(self, tick: Callable[[], bool]) -> None:
+        while not tick():
+            time.sleep(TICK_MS / 1000)
 
 
 class TkScreen:
@@ -66,6 +79,16 @@ class TkScreen:
     def show_status(self, text: str, colour: str) -> None:
         self._status.configure(text=text, background=colour)
 
+    def run(self, tick: Callable[[], bool]) -> None:
+        def again() -> None:
+            if tick():
+                self.root.destroy()
+            else:
+                self.root.after(TICK_MS, again)
+
+        again()
+        self.root.mainloop()
+
 
 class Kiosk:
     """What happens, whatever it is drawn on."""
@@ -74,6 +97,12 @@ class Kiosk:
         self._client = client
         self._screen = screen
         client.on_stage_change()(self._stage_changed)
+
+    def fill(self) -> None:
+        """What it showed before it was ended: the cache has it. What is new since then comes as events."""
+        for event in self._client.recent(RECENT):
+            if event.is_processed and "newStage" in event.data:
+                self._stage_changed(event, None, event.data["newStage"])
 
     def tick(self) -> None:
         """Call this every few milliseconds from the thread that draws."""
@@ -93,30 +122,24 @@ def main() -> None:
     parser.add_argument("--text", action="store_true")
     parser.add_argument("--for", dest="seconds", type=float)
     given = parser.parse_args()
-    end_s = None if given.seconds is None else time.monotonic() + given.seconds
+    stop = threading.Event()
+    # Not KeyboardInterrupt: it would be raised inside whatever callback runs, and Tk would print and forget it.
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    end_s = float("inf") if given.seconds is None else time.monotonic() + given.seconds
+    client = SyncClient(
+        given.url, client_name="kiosk", start="earliest", unattended=True,
+        retention_s=KEPT_S, retention_events=RECENT,
+    )  # fmt: skip
+    screen = TextScreen() if given.text else TkScreen()
+    kiosk = Kiosk(client, screen)
 
-    def is_over() -> bool:
-        return end_s is not None and time.monotonic() >= end_s
+    def tick() -> bool:
+        kiosk.tick()
+        return stop.is_set() or time.monotonic() >= end_s
 
-    with SyncClient(given.url, client_name="kiosk", start="earliest", unattended=True) as client:
-        if given.text:
-            kiosk = Kiosk(client, TextScreen())
-            while not is_over():
-                kiosk.tick()
-                time.sleep(TICK_MS / 1000)
-            return
-        screen = TkScreen()
-        kiosk = Kiosk(client, screen)
-
-        def tick() -> None:
-            kiosk.tick()
-            if is_over():
-                screen.root.destroy()
-            else:
-                screen.root.after(TICK_MS, tick)
-
-        tick()
-        screen.root.mainloop()
+    with client:
+        kiosk.fill()
+        screen.run(tick)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
     python examples/watch_order.py ORDER-001 [--url http://127.0.0.1:8000]
 
-It may be stopped and started at any time: what happened meanwhile is printed first.
+It may be stopped (Ctrl-C) and started at any time: what happened meanwhile is printed first.
 """
 
 import argparse
 import asyncio
+import contextlib
 
 from sync_client import SyncClient
 
@@ -29,7 +30,8 @@ def main() -> None:
     parser.add_argument("order")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     given = parser.parse_args()
-    asyncio.run(follow(given.url, given.order))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(follow(given.url, given.order))
 
 
 if __name__ == "__main__":

@@ -10,43 +10,48 @@
         client.process()
         root.after(50, tick)
 
-A thread of its own runs the event loop; what it has to tell goes through a queue, and ``process`` calls the
+A thread of its own runs the event loop; what it has to tell goes through a mailbox, and ``process`` calls the
 callbacks in the thread that calls it. An event is marked processed after its callback returned, so delivery is at
 least once here too. Transactional handlers are the exception: they run inside the cache's thread.
 """
 
 import asyncio
-import inspect
-import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from sync_client.client import StateChange
 from sync_client.client import SyncClient as AsyncClient
-from sync_client.delivery import Events
-from sync_client.errors import ClientError, Closed, ConfigurationError
+from sync_client.errors import ClientError, Closed
 from sync_client.event import Event
 from sync_client.health import Health, Metrics
-from sync_client.states import State
+from sync_client.logs import get_logger
+from sync_client.mailbox import Mailbox
+from sync_client.options import Options
+from sync_client.states import Machine, State
+from sync_client.subscriptions import Events as AsyncEvents
+from sync_client.tokens import TokenProvider
 
-__all__ = ["SyncClient"]
+__all__ = ["Events", "SyncClient"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-NEXT_S = 0.003
-"""How long process() waits for the event after the one it has just handled: the way through the other thread."""
-CLOSE_S = 5.0
+CLOSE_S = 1.0
+LOOK_S = 0.05
+"""How often those that wait here look whether the client was closed."""
+
+log = get_logger()
 
 
 class SyncClient:
     """Takes what sync_client.SyncClient takes. Made, used and closed by one thread; ``process`` drains it."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._mailbox = Mailbox()
         self._client = AsyncClient(base_url, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -70,6 +75,7 @@ class SyncClient:
         if self._closed:
             raise Closed("a closed client cannot be started again; make a new one")
         if self._thread is not None:
+            self.connect()
             return
         ready: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="sync-client", daemon=True)
@@ -91,17 +97,22 @@ class SyncClient:
         asyncio.run(live())
 
     def close(self) -> None:
-        """End everything, within about a second; callbacks that wait are dropped and come again. Idempotent."""
+        """End everything, within a second; callbacks that wait are dropped and come again. Idempotent."""
+        if self._closed:
+            return
         self._closed = True
         if self._thread is None:
-            if self._loop is None:
-                asyncio.run(self._client.close())
-            return
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(CLOSE_S)
+            # In a thread, because this one may have a running loop.
+            self._thread = threading.Thread(target=lambda: asyncio.run(self._client.close()), daemon=True)
+            self._thread.start()
+        elif self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_S)
+            if self._thread.is_alive():
+                log.warning("thread_left", why="it waits for a token function or a name server that does not answer")
         self._thread = None
-        self._queue.put(None)
+        self._mailbox.wake()
 
     def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         """Run *work* in the loop's thread and wait for it."""
@@ -113,183 +124,114 @@ class SyncClient:
             raise ClientError("this would wait for itself: it was called from the client's own thread")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def _do(self, function: Callable[[], T]) -> T:
+        """Call *function* in the loop's thread; in this one while there is no other."""
+        if self._thread is None:
+            return function()
+
+        async def run() -> T:
+            return function()
+
+        return self._ask(run())
+
     # -- callbacks --------------------------------------------------------------------------------------
 
     def process(self, budget_s: float = 0.02) -> int:
         """Call what is waiting, in this thread, for up to *budget_s* and at least one; how many."""
-        end_s = time.monotonic() + budget_s
-        count, wait_s = 0, 0.0
-        while True:
-            call = self._next(wait_s)
-            if call is None:
-                return count
-            call()
-            count += 1
-            if time.monotonic() >= end_s:
-                return count
-            wait_s = NEXT_S
+        return self._mailbox.drain(budget_s)
 
     def run_forever(self) -> None:
         """Call callbacks as they come, until the client is closed."""
         while not self._closed:
-            call = self._next(0.5)
-            if call is not None:
-                call()
+            self._mailbox.next(0.5)
 
-    def wait_for(self, *states: State, timeout_s: float = 30.0) -> State:
-        """Call callbacks until the client is in one of *states*. Raises TimeoutError."""
-        end_s = time.monotonic() + timeout_s
-        while self.state not in states:
+    def wait_for(self, *states: State, timeout_s: float | None = 30.0) -> State:
+        """Call callbacks until the client is in one of *states*. Raises TimeoutError, Closed if it never can be."""
+        end_s = _end_s(timeout_s)
+        while (state := self.state) not in states:
+            if self._closed:
+                raise Closed("the client was closed")
             left_s = end_s - time.monotonic()
             if left_s <= 0:
-                raise TimeoutError(f"still {self.state.value} after {timeout_s:g} s")
-            call = self._next(min(left_s, 0.05))
-            if call is not None:
-                call()
-        return self.state
+                raise TimeoutError(f"still {state.value} after {timeout_s:g} s")
+            self._mailbox.next(min(left_s, LOOK_S))
+        return state
 
-    def events(self, *, timeout_s: float | None = None) -> Iterator[Event]:
+    def events(self, *, timeout_s: float | None = None) -> "Events":
         """All events, in this thread, until close(), or until none came for *timeout_s*.
 
-        An event counts as processed when the next one is asked for. Other callbacks run in between.
+        An event counts as processed when the next one is asked for. Other callbacks run in between. Beside
+        handlers, events of an earlier run are for iterators that were made before ``start``.
         """
+        return Events(self, self._do(self._client.events), timeout_s=timeout_s)
 
-        async def subscribe() -> Events:
-            return self._client.events()
-
-        events = self._ask(subscribe())
-        assert self._loop is not None
-        try:
-            while not self._closed:
-                coming = asyncio.run_coroutine_threadsafe(_next_of(events), self._loop)
-                event = self._process_until(coming, timeout_s)
-                if event is None:
-                    return
-                yield event
-        finally:
-            if not self._closed:
-                self._ask(events.aclose())
-
-    def _process_until(self, coming: "Future[Event | None]", timeout_s: float | None) -> Event | None:
+    def _wait(self, coming: "Future[Event | None]", timeout_s: float | None) -> Event | None:
         """Call callbacks until *coming* is there; None after *timeout_s*, or if the client is closed."""
-        coming.add_done_callback(lambda _: self._queue.put(None))
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        coming.add_done_callback(lambda _: self._mailbox.wake())
+        end_s = _end_s(timeout_s)
         while not coming.done():
-            if self._closed or (end_s is not None and time.monotonic() >= end_s):
+            if self._closed or time.monotonic() >= end_s:
                 coming.cancel()
                 return None
-            call = self._next(0.05)
-            if call is not None:
-                call()
+            self._mailbox.next(LOOK_S)
         return None if coming.cancelled() else coming.result()
-
-    def _next(self, wait_s: float) -> Callable[[], None] | None:
-        try:
-            return self._queue.get(timeout=wait_s) if wait_s > 0 else self._queue.get_nowait()
-        except queue.Empty:
-            return None
-
-    def _elsewhere(self, function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, None]]:
-        """*function*, called by ``process`` in its caller's thread; awaited from here."""
-        if inspect.iscoroutinefunction(function):
-            raise ConfigurationError("a blocking client calls plain functions; async ones are for SyncClient")
-
-        async def call(*args: Any) -> None:
-            loop = asyncio.get_running_loop()
-            finished: asyncio.Future[None] = loop.create_future()
-
-            def settle(exc: BaseException | None) -> None:
-                if finished.done():
-                    return
-                if exc is None:
-                    finished.set_result(None)
-                else:
-                    finished.set_exception(exc)
-
-            def here() -> None:
-                if finished.done():
-                    return  # the client was closed meanwhile: the event comes again
-                exc: BaseException | None = None
-                try:
-                    function(*args)
-                except Exception as raised:  # noqa: BLE001 - handed to the delivery, which repeats and parks
-                    exc = raised
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(settle, exc)
-
-            self._queue.put(here)
-            await finished
-
-        call.__qualname__ = getattr(function, "__qualname__", "callback")
-        return call
-
-    def _on_loop(self, register: Callable[[], Any]) -> None:
-        """Registrations change what the other thread reads."""
-        if self._loop is not None and self._thread is not None:
-
-            async def run() -> None:
-                register()
-
-            self._ask(run())
-        else:
-            register()
 
     def on(self, *event_types: str, transactional: bool = False) -> Callable[[F], F]:
         """Decorator, see sync_client.SyncClient.on; the function is called by ``process``."""
+        return self._registering(self._client.on(*event_types, transactional=transactional), elsewhere=transactional)
 
-        def register(function: F) -> F:
-            called = function if transactional else self._elsewhere(function)
-            self._on_loop(lambda: self._client.on(*event_types, transactional=transactional)(called))
-            return function
-
-        return register
-
-    def on_order(self, order_id: str) -> Callable[[F], F]:
+    def on_order(self, order_id: str, *, transactional: bool = False) -> Callable[[F], F]:
         """Decorator: events about that order."""
-
-        def register(function: F) -> F:
-            called = self._elsewhere(function)
-            self._on_loop(lambda: self._client.on_order(order_id)(called))
-            return function
-
-        return register
+        return self._registering(self._client.on_order(order_id, transactional=transactional), elsewhere=transactional)
 
     def on_stage_change(self, order_id: str | None = None) -> Callable[[F], F]:
         """Decorator: ``handler(event, previous_stage, new_stage)``."""
+        return self._registering(self._client.on_stage_change(order_id))
 
-        def register(function: F) -> F:
-            called = self._elsewhere(function)
-            self._on_loop(lambda: self._client.on_stage_change(order_id)(called))
-            return function
-
-        return register
-
-    def on_dashboard_change(self, *event_types: str, debounce_s: float = 0.3) -> Callable[[F], F]:
+    def on_dashboard_change(
+        self, *event_types: str, debounce_s: float = 0.3, at_most_s: float = 2.0
+    ) -> Callable[[F], F]:
         """Decorator: ``refresh()`` once for a burst of events."""
-
-        def register(function: F) -> F:
-            called = self._elsewhere(function)
-            self._on_loop(lambda: self._client.on_dashboard_change(*event_types, debounce_s=debounce_s)(called))
-            return function
-
-        return register
+        return self._registering(
+            self._client.on_dashboard_change(*event_types, debounce_s=debounce_s, at_most_s=at_most_s)
+        )
 
     def on_resync(self, function: F) -> F:
         """Decorator: ``handler(reason)``."""
-        called = self._elsewhere(function)
-        self._on_loop(lambda: self._client.on_resync(called))
-        return function
+        return self._registering(self._client.on_resync)(function)
+
+    def _registering(self, register: Callable[[Any], Any], *, elsewhere: bool = False) -> Callable[[F], F]:
+        """A decorator that registers in the loop's thread, which reads the registrations."""
+
+        def decorate(function: F) -> F:
+            called = function if elsewhere else self._mailbox.wrap(function)
+            self._do(lambda: register(called))
+            return function
+
+        return decorate
 
     def on_state_change(self, listener: F) -> F:
-        """Decorator: ``listener(change)``, called by ``process``."""
+        """Decorator: ``listener(change)``, called by ``process``. One that raises is counted with the handlers."""
         self._listeners.append(listener)
         return listener
 
     def _told(self, change: StateChange) -> None:
         for listener in self._listeners:
-            self._queue.put(lambda listener=listener: listener(change))  # type: ignore[misc]
+            self._mailbox.post(lambda listener=listener: listener(change))  # type: ignore[misc]
 
-    # -- the rest ---------------------------------------------------------------------------------------
+    # -- the rest: see sync_client.SyncClient -------------------------------------------------------------
+
+    @property
+    def base_url(self) -> str:
+        return self._client.base_url
+
+    @property
+    def options(self) -> Options:
+        return self._client.options
+
+    @property
+    def client_id(self) -> str:
+        return self._client.client_id
 
     @property
     def state(self) -> State:
@@ -297,40 +239,46 @@ class SyncClient:
 
     @property
     def is_connected(self) -> bool:
-        return self.state is State.CONNECTED
+        return self._client.is_connected
+
+    @property
+    def cursor(self) -> str:
+        return self._client.cursor
+
+    @property
+    def idle(self) -> bool:
+        return self._client.idle
 
     @property
     def health(self) -> Health:
-        """See sync_client.SyncClient.health."""
         return self._client.health
 
     @property
+    def machine(self) -> Machine:
+        return self._client.machine
+
+    @property
+    def transitions(self) -> list[StateChange]:
+        return self._client.transitions
+
+    @property
+    def errors(self) -> list[tuple[float, str]]:
+        return self._client.errors
+
+    @property
     def metrics(self) -> Metrics:
-        """See sync_client.SyncClient.metrics."""
-
-        async def read() -> Metrics:
-            return self._client.metrics
-
-        return self._ask(read())
+        read = self._do(lambda: self._client.metrics)
+        return replace(read, handler_errors=read.handler_errors + self._mailbox.failures)
 
     def connect(self) -> None:
-        """Try now."""
+        """Try now: ends `failed` and any waiting."""
+        self._do(self._client.connect)
 
-        async def run() -> None:
-            self._client.connect()
-
-        self._ask(run())
-
-    def set_token(self, token: Any) -> None:
-        """Another token."""
-
-        async def run() -> None:
-            self._client.set_token(token)
-
-        self._ask(run())
+    def set_token(self, token: TokenProvider | None) -> None:
+        """Another token, or another way to get one; ends `failed`."""
+        self._do(lambda: self._client.set_token(token))
 
     def acknowledge(self, event: Event | str) -> bool:
-        """See sync_client.SyncClient.acknowledge."""
         return self._ask(self._client.acknowledge(event))
 
     def value(self, key: str, default: Any = None) -> Any:
@@ -338,13 +286,50 @@ class SyncClient:
         return self._ask(self._client.value(key, default))
 
     def recent(self, limit: int = 100) -> list[Event]:
-        """The newest events of the cache."""
+        """The newest events of the cache, oldest of them first."""
         return self._ask(self._client.recent(limit))
+
+    def parked(self) -> list[Event]:
+        """Events whose handlers failed for good."""
+        return self._ask(self._client.parked())
 
     def export(self) -> dict[str, Any]:
         """The cache in the persistence format of version 1.0.0."""
         return self._ask(self._client.export())
 
 
-async def _next_of(events: Events) -> Event | None:
+class Events(Iterator[Event]):
+    """``for event in client.events()``. Left by `break`, it lets go of the last event, which comes again."""
+
+    def __init__(self, client: SyncClient, events: AsyncEvents, *, timeout_s: float | None) -> None:
+        self._client = client
+        self._events = events
+        self._timeout_s = timeout_s
+
+    def __iter__(self) -> "Events":
+        return self
+
+    def __next__(self) -> Event:
+        client = self._client
+        if client._closed:
+            raise StopIteration
+        if client._loop is None:
+            raise ClientError("the client has not been started")
+        coming = asyncio.run_coroutine_threadsafe(_next_of(self._events), client._loop)
+        event = client._wait(coming, self._timeout_s)
+        if event is None:
+            self.close()
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """Let go. Idempotent."""
+        self._events.close()
+
+
+async def _next_of(events: AsyncEvents) -> Event | None:
     return await anext(events, None)
+
+
+def _end_s(timeout_s: float | None) -> float:
+    return float("inf") if timeout_s is None else time.monotonic() + timeout_s

@@ -10,6 +10,8 @@ What can be wrong with the file, and what follows:
     another program's file    set aside as NAME.foreign-N, likewise
     made by a newer version   likewise (foreign): an older program must not write into it
     in use                    CacheLocked
+    locked by a program that knows nothing of us (a backup, the sqlite3 shell)
+                              CacheLocked when it is opened, CacheUnwritable from a commit; never "damaged"
     directory not writable    CacheUnwritable
     disk full                 CacheUnwritable from the commit; nothing of it is stored
 """
@@ -21,14 +23,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sync_client.errors import CacheUnwritable
+from sync_client.errors import CacheLocked, CacheUnwritable
 from sync_client.filelock import FileLock
-from sync_client.records import MAX_PARKED, Batch, Mark, Record, Saved, Transaction
+from sync_client.records import MAX_PARKED, Arrival, Batch, Mark, Record, Saved, Transaction
 
-__all__ = ["CacheDamaged", "SQLiteCache"]
+__all__ = [
+    "APPLICATION_ID",
+    "EVENT_COLUMNS",
+    "FORMAT_VERSION",
+    "CacheDamaged",
+    "SQLiteCache",
+    "cache_files",
+    "record_of",
+]
 
-_APPLICATION_ID = 0x6F73796E  # "osyn"
-_VERSION = 1
+APPLICATION_ID = 0x6F73796E  # "osyn"
+FORMAT_VERSION = 1
 _SCHEMA = """
 CREATE TABLE events (
   n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, type TEXT NOT NULL, envelope TEXT NOT NULL,
@@ -37,13 +47,14 @@ CREATE TABLE events (
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE handler_values (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_COLUMNS = "n, id, type, envelope, received_at_ms, source, mark, acknowledged"
+EVENT_COLUMNS = "n, id, type, envelope, received_at_ms, source, mark, acknowledged"
 _STATE_KEYS = ("cursor", "filter", "access", "resync", "known")
 # Names, where Python knows them, of what SQLite says about a place that cannot be written.
 _UNWRITABLE = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM,
 }  # fmt: skip
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class CacheDamaged(sqlite3.DatabaseError):
@@ -57,10 +68,18 @@ class HandlerRaised(Exception):
 class SQLiteCache:
     """See records.Cache. Made, used and closed in one thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make *path*. Raises CacheLocked, CacheUnwritable."""
+    def __init__(self, path: Path, *, busy_s: float = 5.0) -> None:
+        """Open or make *path*. *busy_s*: how long another program's lock is waited for.
+
+        Raises CacheLocked, CacheUnwritable.
+        """
         self._path = path
+        self._busy_s = busy_s
         self._last_n = 0
+        self._is_lost = False
+        """Whether the file in use was damaged and could not be made anew yet."""
+        self._is_moved = False
+        """Whether the lost one has been set aside."""
         self.set_aside: Path | None = None
         """Where a file that could not be used was moved to, if that happened."""
         try:
@@ -82,18 +101,18 @@ class SQLiteCache:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            db = self._try_open()
-        except (CacheDamaged, sqlite3.DatabaseError) as exc:
+            return self._try_open()
+        except sqlite3.DatabaseError as exc:
             if _code(exc) in _UNWRITABLE:
                 raise CacheUnwritable(f"The cache {self._path} cannot be written: {exc}") from exc
+            if _code(exc) in _BUSY:
+                raise CacheLocked(f"The cache {self._path} is locked by another program: {exc}") from exc
             self._move_aside("damaged")
-            db = self._try_open_anew(str(exc))
-        self._count_backlog(db)
-        return db
+            return self._try_open_anew(str(exc))
 
     def _try_open(self) -> sqlite3.Connection:
         """The database, if it is ours and whole. Raises sqlite3.DatabaseError."""
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=5, check_same_thread=False)
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=self._busy_s, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
@@ -101,7 +120,7 @@ class SQLiteCache:
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             application_id = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if tables and (application_id, version) != (_APPLICATION_ID, _VERSION):
+            if tables and (application_id, version) != (APPLICATION_ID, FORMAT_VERSION):
                 db.close()
                 self._move_aside("foreign")
                 return self._try_open_anew("it belongs to another program or a newer version")
@@ -112,6 +131,7 @@ class SQLiteCache:
             # A look at every table: a cut file may pass the check and fail here.
             for table in ("events", "meta", "handler_values"):
                 db.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+            self._count_backlog(db)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
@@ -121,14 +141,20 @@ class SQLiteCache:
     def _try_open_anew(self, why: str) -> sqlite3.Connection:
         try:
             db = self._try_open()
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('resync', ?)", ("cache_lost",))
+            try:
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('resync', ?)", ("cache_lost",))
+                # Numbers that are under way in the delivery must not mean other events.
+                db.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (self._last_n,))
+            except BaseException:
+                db.close()
+                raise
         except sqlite3.Error as exc:
             raise CacheUnwritable(f"The cache {self._path} cannot be made anew ({why}): {exc}") from exc
         return db
 
     def _create(self, db: sqlite3.Connection) -> None:
         db.executescript(
-            f"BEGIN;{_SCHEMA}PRAGMA application_id={_APPLICATION_ID};PRAGMA user_version={_VERSION};COMMIT;"
+            f"BEGIN;{_SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT_VERSION};COMMIT;"
         )
 
     def _move_aside(self, what: str) -> None:
@@ -146,14 +172,18 @@ class SQLiteCache:
         self.set_aside = target
 
     def recover(self) -> None:
-        """The file turned out damaged while in use: set it aside and begin anew. Raises CacheUnwritable."""
+        """The file turned out damaged while in use: set it aside and begin anew.
+
+        Raises CacheUnwritable; until it has been called with success, everything else raises CacheDamaged.
+        """
+        self._is_lost = True
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
-        self._move_aside("damaged")
+        if not self._is_moved:
+            self._move_aside("damaged")
+            self._is_moved = True
         self._db = self._try_open_anew("it is damaged")
-        # Numbers that are under way in the delivery must not mean other events.
-        self._db.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (self._last_n,))
-        self._count_backlog(self._db)
+        self._is_lost = self._is_moved = False
 
     def _count_backlog(self, db: sqlite3.Connection) -> None:
         # What had no id was worth something only at its moment.
@@ -191,24 +221,32 @@ class SQLiteCache:
 
     def commit(self, batch: Batch) -> int:
         with self._transaction() as db:
-            new = new_bytes = 0
+            new = 0
             for arrival in batch.arrivals:
-                row = (arrival.id, arrival.event_type, arrival.envelope, batch.received_at_ms, batch.source)
+                row = (
+                    arrival.id, arrival.event_type, arrival.envelope, batch.received_at_ms, batch.source,
+                    int(arrival.mark),
+                )  # fmt: skip
                 cursor = db.execute(
                     "INSERT INTO events (id, type, envelope, received_at_ms, source, mark, acknowledged)"
-                    " VALUES (?, ?, ?, ?, ?, 0, 0) ON CONFLICT (id) DO NOTHING", row,
+                    " VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO NOTHING", row,
                 )  # fmt: skip
                 if cursor.rowcount > 0:
                     new += 1
-                    new_bytes += len(arrival.envelope)
+                    self._count_new(arrival)
                     self._last_n = cursor.lastrowid or self._last_n
             for key in _STATE_KEYS:
                 value = getattr(batch, key)
                 if value is not None:
                     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-        self._backlog += new
-        self._backlog_bytes += new_bytes
         return new
+
+    def _count_new(self, arrival: Arrival) -> None:
+        if arrival.mark is Mark.WAITING:
+            self._backlog += 1
+            self._backlog_bytes += len(arrival.envelope)
+        elif arrival.mark is Mark.PARKED:
+            self._parked += 1
 
     def set_meta(self, key: str, value: str) -> None:
         with self._transaction() as db:
@@ -217,11 +255,10 @@ class SQLiteCache:
     # -- delivery ---------------------------------------------------------------------------------------
 
     def waiting(self, *, after: int, limit: int) -> list[Record]:
-        rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM events WHERE n > ? AND mark = 0 ORDER BY n LIMIT ?",
-            (after, limit),
+        rows = self._rows(
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE n > ? AND mark = 0 ORDER BY n LIMIT ?", after, limit
         )
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     def mark(self, numbers: Iterable[int], mark: Mark) -> None:
         with self._transaction() as db:
@@ -229,10 +266,14 @@ class SQLiteCache:
                 self._set_mark(db, n, mark)
 
     def _set_mark(self, db: sqlite3.Connection, n: int, mark: Mark) -> None:
-        row = db.execute("SELECT mark, length(envelope) FROM events WHERE n = ?", (n,)).fetchone()
+        row = db.execute("SELECT mark, length(envelope), id FROM events WHERE n = ?", (n,)).fetchone()
         if row is None or row[0] == mark:
             return
-        db.execute("UPDATE events SET mark = ? WHERE n = ?", (int(mark), n))
+        if row[2] is None and mark is not Mark.WAITING:
+            db.execute("DELETE FROM events WHERE n = ?", (n,))  # it was only passing through
+            mark = Mark.PROCESSED
+        else:
+            db.execute("UPDATE events SET mark = ? WHERE n = ?", (int(mark), n))
         if row[0] == Mark.WAITING:
             self._backlog -= 1
             self._backlog_bytes -= row[1]
@@ -241,7 +282,7 @@ class SQLiteCache:
             self._backlog_bytes += row[1]
         self._parked += (mark is Mark.PARKED) - (row[0] == Mark.PARKED)
 
-    def transact(self, record: Record, work: Callable[[Transaction], None]) -> None:
+    def transact(self, record: Record, work: Callable[[Transaction], None], mark: Mark = Mark.PROCESSED) -> None:
         with self._transaction() as db:
             try:
                 work(_Values(db, self._mapped))
@@ -249,7 +290,7 @@ class SQLiteCache:
                 raise
             except sqlite3.Error as exc:  # of the handler's own database, not ours
                 raise HandlerRaised(f"{type(exc).__name__}: {exc}") from exc
-            self._set_mark(db, record.n, Mark.PROCESSED)
+            self._set_mark(db, record.n, mark)
 
     def acknowledge(self, event_id: str) -> bool:
         with self._transaction() as db:
@@ -266,12 +307,11 @@ class SQLiteCache:
     # -- looking after ----------------------------------------------------------------------------------
 
     def events(self, *, limit: int, mark: Mark | None = None) -> list[Record]:
-        where, values = ("", ()) if mark is None else ("WHERE mark = ?", (int(mark),))
-        rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM events {where} ORDER BY n DESC LIMIT ?",
-            (*values, limit),
-        ).fetchall()
-        return [_record(row) for row in reversed(rows)]
+        rows = self._rows(
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE id IS NOT NULL AND (?1 IS NULL OR mark = ?1)"
+            " ORDER BY n DESC LIMIT ?2", None if mark is None else int(mark), limit,
+        )  # fmt: skip
+        return [record_of(row) for row in reversed(rows)]
 
     def insert(self, record: Record) -> None:
         """Put an event in as it is, for an import."""
@@ -336,11 +376,13 @@ class SQLiteCache:
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
         """SQLite's errors become ours here."""
+        if self._is_lost:
+            raise CacheDamaged("it was damaged, and there was no room for a new one")
         try:
             yield
         except sqlite3.DatabaseError as exc:
             code = _code(exc)
-            if code in _UNWRITABLE:
+            if code in _UNWRITABLE | _BUSY:
                 raise CacheUnwritable(f"The cache {self._path} cannot be written: {exc}") from exc
             if code in _DAMAGED:
                 raise CacheDamaged(str(exc)) from exc
@@ -368,7 +410,7 @@ class _Values:
             self._db.execute("DELETE FROM handler_values WHERE key = ?", (key,))
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def record_of(row: tuple[Any, ...]) -> Record:
     n, event_id, event_type, envelope, received_at_ms, source, mark, acknowledged = row
     return Record(n, event_id, event_type, envelope, received_at_ms, source, Mark(mark), bool(acknowledged))
 

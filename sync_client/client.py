@@ -9,58 +9,44 @@ and commits the rest with its cursor (cache.py), delivery.py hands it to handler
 """
 
 import asyncio
-import json
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sync_client.attempts import Attempts
 from sync_client.backoff import Rng
 from sync_client.breaker import Breaker
-from sync_client.cache import SQLiteCache
-from sync_client.delivery import Delivery, Events
+from sync_client.changes import Changes, StateChange
+from sync_client.delivery import Delivery
 from sync_client.driver import Driver
 from sync_client.errors import CacheError, CacheUnwritable, ClientError, Closed
 from sync_client.event import Event
+from sync_client.gauges import Gauges, health_at_rest
 from sync_client.handlers import Handlers
-from sync_client.health import Health, Meter, Metrics, status_of
+from sync_client.health import Health, Meter, Metrics
 from sync_client.intake import Intake, Resync
-from sync_client.keeper import Keeper
+from sync_client.keeper import Keeper, open_keeper
 from sync_client.limits import Limits
 from sync_client.logs import get_logger
-from sync_client.memory import MemoryCache
 from sync_client.options import FilterLike, Options, cache_path, read_filter
-from sync_client.persistence import configuration, export_document
-from sync_client.records import Mark, Record, Saved
+from sync_client.persistence import export_document
+from sync_client.records import Mark, Saved
 from sync_client.states import Happening, Machine, Policy, Signal, State
+from sync_client.subscriptions import Events, Subscriptions
 from sync_client.tokens import TokenProvider, Tokens
 from sync_client.transport import Transport
-from sync_core.times import iso_from_ms
+from sync_client.upkeep import Upkeep
 
 __all__ = ["StateChange", "SyncClient"]
 
-HOUSEKEEPING_S = 10.0
-CLOSE_S = 0.6
+CLOSE_S = 0.25
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """What state listeners get."""
-
-    before: State
-    after: State
-    reason: str
-    at_ms: int
-
-
-StateListener = Callable[[StateChange], Awaitable[None] | None]
 
 
 class SyncClient:
@@ -71,11 +57,13 @@ class SyncClient:
     iterator. Raises ConfigurationError here, CacheLocked from ``start``.
     """
 
-    _driver: Driver
-    _delivery: Delivery
-    _intake: Intake
     _keeper: Keeper
     _meter: Meter
+    _intake: Intake
+    _driver: Driver
+    _delivery: Delivery
+    _upkeep: Upkeep
+    _gauges: Gauges
 
     def __init__(
         self,
@@ -99,29 +87,30 @@ class SyncClient:
         )
         self.client_id = f"{client_name}#{secrets.token_hex(2)}"
         """This instance: what its events carry as clientID."""
-        self.handlers = Handlers()
-        self.on = self.handlers.on
-        self.on_order = self.handlers.on_order
-        self.on_stage_change = self.handlers.on_stage_change
-        self.on_dashboard_change = self.handlers.on_dashboard_change
-        self.on_resync = self.handlers.on_resync
+        self._handlers = Handlers()
+        self.on = self._handlers.on
+        self.on_order = self._handlers.on_order
+        self.on_stage_change = self._handlers.on_stage_change
+        self.on_dashboard_change = self._handlers.on_dashboard_change
+        self.on_resync = self._handlers.on_resync
+        self._subscriptions = Subscriptions()
+        self._attempts = Attempts(policy=self.options.handler_policy, rng=rng)
+        self._changes = Changes(self._attempts)
+        self.on_state_change = self._changes.listen
         self._rng = rng
         self._tokens = Tokens(token)
-        self._transport_options: dict[str, Any] = {
-            "verify": self.options.verify_tls,
-            "headers": {"X-Client-ID": self.client_id, **self.options.headers},
-            "trust_env": self.options.trust_env,
-        }
         # Made here, so that a wrong address is told at once; it opens nothing yet.
-        self._transport = Transport(base_url, **self._transport_options)
-        self._listeners: list[StateListener] = []
-        self._moved = asyncio.Event()
+        self._transport = Transport(
+            base_url,
+            verify=self.options.verify_tls,
+            headers={"X-Client-ID": self.client_id, **self.options.headers},
+            trust_env=self.options.trust_env,
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._started = False
         self._closed = False
-        self._cache_note = ""
-        self.transitions: list[StateChange] = []
-        """The last fifty."""
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -135,69 +124,88 @@ class SyncClient:
         await self.close()
 
     async def start(self) -> None:
-        """Open the cache and connect. Raises CacheLocked if another program has it."""
+        """Open the cache and connect. Raises CacheLocked if another program has it; it may be called again then.
+
+        One that is cancelled closes the client.
+        """
         if self._closed:
             raise Closed("a closed client cannot be started again; make a new one")
         if self._started:
             self._driver.signal(Signal.CONNECT)
             return
-        loop = asyncio.get_running_loop()
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._prepare(), name="sync-client-start")
+            self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        starting = self._starting
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        finally:
+            if starting.done():
+                self._starting = None
+        if self._closed:
+            raise Closed("the client was closed while it started")
+        if not self._started:
+            self._begin()
+
+    async def _prepare(self) -> None:
+        """Everything of the start that takes time."""
         try:
             saved = await self._open_cache()
             if self._closed:
                 raise Closed("the client was closed while it started")
+            self._build(saved)
+            try:
+                await self._intake.open()
+                await self._upkeep.save_configuration()
+            except CacheUnwritable as exc:
+                log.warning("cache_unwritable", error=str(exc))
+                self._keeper.note = str(exc)
         except BaseException:
             if hasattr(self, "_keeper"):
-                await asyncio.shield(self._keeper.aclose())
+                await self._keeper.aclose()
             raise
-        self._meter = Meter(started_s=time.monotonic())
-        self._meter.restore(saved.meta.get("connectionMetrics", ""))
-        self._intake = self._make_intake(saved, loop)
-        self._driver = self._make_driver()
-        self._delivery = Delivery(
-            self._keeper,
-            self.handlers,
-            policy=self.options.handler_policy,
-            rng=self._rng,
-            own_client_id=self.client_id if self.options.hide_own else None,
-            resync_due=lambda: self._intake.resync_reason,
-            resync_done=self._intake.resync_done,
-            progressed=self._progressed,
-            resets=lambda: self._intake.facts.resets,
-        )
-        self.handlers.changed = self._delivery.wake
+
+    def _begin(self) -> None:
+        """In the task of the program: an iterator that it makes now is there before anything is handed out."""
         self._started = True
-        try:
-            await self._intake.open()
-            await self._remember_configuration()
-        except CacheUnwritable as exc:
-            self._note_cache(exc)
         self._spawn(self._delivery.run(), "delivery")
-        self._spawn(self._housekeep(), "housekeeping")
+        self._spawn(self._upkeep.run(), "upkeep")
         self._delivery.wake()
         self._driver.start()
         self._driver.signal(Signal.CONNECT)
 
     async def _open_cache(self) -> Saved:
         path = cache_path(self.base_url, self.options)
-        self._keeper = Keeper(lambda: SQLiteCache(path), threaded=True) if self.options.cache else _in_memory()
-        try:
-            await self._keeper.open()
-        except CacheUnwritable as exc:
-            self._note_cache(exc)
-            self._keeper = _in_memory()
-            await self._keeper.open()
-        cache = self._keeper.cache
-        if isinstance(cache, SQLiteCache) and cache.set_aside is not None:
-            log.warning("cache_set_aside", path=str(cache.set_aside))
-            self._cache_note = f"the unusable one was kept as {cache.set_aside.name}"
-        return await self._keeper.run(cache.load)
+        retention_events = self.options.retention_events
+        self._keeper = await open_keeper(path if self.options.cache else None, retention_events=retention_events)
+        return await self._keeper.run(self._keeper.cache.load)
 
-    def _note_cache(self, exc: CacheError) -> None:
-        log.warning("cache_unwritable", error=str(exc))
-        self._cache_note = str(exc)
+    def _build(self, saved: Saved) -> None:
+        """The parts, from the cache upwards."""
+        self._meter = Meter(started_s=time.monotonic())
+        self._meter.restore(saved.meta.get("connectionMetrics", ""))
+        self._intake = self._make_intake(saved)
+        self._driver = self._make_driver()
+        self._delivery = Delivery(
+            self._keeper,
+            self._handlers,
+            self._subscriptions,
+            attempts=self._attempts,
+            own_client_id=self.client_id if self.options.hide_own else None,
+            resync_due=lambda: self._intake.resync_reason,
+            resync_done=self._intake.resync_done,
+            progressed=self._progressed,
+            resets=lambda: self._intake.facts.resets,
+        )
+        self._upkeep = Upkeep(self._keeper, self.options, meter=self._meter, facts=self._intake.facts)
+        self._gauges = Gauges(
+            self._driver, self._intake, self._keeper, delivered=self._attempts.counts, meter=self._meter
+        )
 
-    def _make_intake(self, saved: Saved, loop: asyncio.AbstractEventLoop) -> Intake:
+    def _make_intake(self, saved: Saved) -> Intake:
         return Intake(
             self._keeper,
             saved,
@@ -205,9 +213,9 @@ class SyncClient:
             start=self.options.start,
             resync=self.options.on_reset,
             behind_bytes=int(self.options.cache_max_mb * 1024 * 1024),
-            clock=loop.time,
+            clock=asyncio.get_running_loop().time,
             news=lambda: self._delivery.wake(),
-            wants=self.handlers.names,
+            wants=self._handlers.names,
         )
 
     def _make_driver(self) -> Driver:
@@ -230,26 +238,44 @@ class SyncClient:
         )
 
     async def close(self) -> None:
-        """End everything, within a second. Events that were not handed out wait for the next start. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        """End everything, within a second. Events that were not handed out wait for the next start. Idempotent.
+
+        Called from a handler, it lets the handler finish; called anywhere else it cancels the one that runs.
+        """
+        if self._closing is None:
+            self._closed = True
+            work = self._close(asyncio.current_task())
+            self._closing = asyncio.get_running_loop().create_task(work, name="sync-client-close")
+        # What has begun is finished even if the caller is cancelled: nothing else would let go of cache and sockets.
+        await asyncio.shield(self._closing)
+
+    async def _close(self, caller: asyncio.Task[Any] | None) -> None:
+        if self._starting is not None:
+            await asyncio.wait([self._starting], timeout=CLOSE_S)
+        self._subscriptions.end()
         if self._started:
-            await self._driver.aclose()
-            tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks, timeout=CLOSE_S / 2)
+            await asyncio.gather(
+                self._driver.aclose(), self._end_tasks(caller), self._changes.aclose(within_s=CLOSE_S, spare=caller)
+            )
             with suppress(CacheError, TimeoutError):
-                async with asyncio.timeout(CLOSE_S / 2):
-                    await self._delivery.aclose()
-                    await self._save_metrics()
+                async with asyncio.timeout(CLOSE_S):
+                    await self._delivery.aclose(spare=caller)
+                    await self._upkeep.save_metrics()
+        # While it is being opened it is not ours yet: what opens it closes it.
+        if hasattr(self, "_keeper") and (self._starting is None or self._starting.done()):
             await self._keeper.aclose()
-            self._moved.set()
+        self._changes.stir()
         await self._transport.aclose()
 
-    def _spawn(self, work: Any, name: str) -> None:
+    async def _end_tasks(self, caller: asyncio.Task[Any] | None) -> None:
+        self._delivery.end(spare=caller)
+        tasks = [task for task in self._tasks if task is not caller]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=f"sync-client-{name}")
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
@@ -273,9 +299,13 @@ class SyncClient:
             self._driver.signal(Signal.TOKEN_CHANGED)
 
     def events(self) -> Events:
-        """``async for event in client.events()``: all events from here on, those of an earlier run first."""
-        self._check()
-        return self._delivery.subscribe()
+        """``async for event in client.events()``: all events from here on, those of an earlier run first.
+
+        Beside handlers, those of an earlier run are for iterators that were made before ``start``.
+        """
+        if self._closed:
+            raise Closed("the client is closed")
+        return self._subscriptions.add()
 
     async def acknowledge(self, event: Event | str) -> bool:
         """Set the event's `acknowledged` flag, which changes nothing else; False if the cache has it no more."""
@@ -290,28 +320,24 @@ class SyncClient:
 
     async def recent(self, limit: int = 100) -> list[Event]:
         """The newest events of the cache, oldest of them first."""
-        self._check()
-        return [Event(record) for record in await self._records(limit, None)]
+        return await self._read(limit, None)
 
     async def parked(self) -> list[Event]:
         """Events whose handlers failed for good."""
-        self._check()
-        return [Event(record) for record in await self._records(1000, Mark.PARKED)]
+        return await self._read(1000, Mark.PARKED)
 
-    async def _records(self, limit: int, mark: Mark | None) -> list[Record]:
-        return await self._keeper.run(self._keeper.cache.events, limit=limit, mark=mark)
+    async def _read(self, limit: int, mark: Mark | None) -> list[Event]:
+        self._check()
+        records = await self._keeper.run(self._keeper.cache.events, limit=limit, mark=mark)
+        return [Event(record) for record in records]
 
     async def export(self) -> dict[str, Any]:
         """The cache in the persistence format of version 1.0.0."""
         self._check()
-        await self._save_metrics()
+        await self._upkeep.save_metrics()
         saved = await self._keeper.run(self._keeper.cache.load)
-        return export_document(await self._records(1_000_000, None), saved.meta, cursor=self.cursor or None)
-
-    def on_state_change(self, listener: StateListener) -> StateListener:
-        """Decorator: ``listener(change)``, sync or async, after each change of state."""
-        self._listeners.append(listener)
-        return listener
+        records = await self._keeper.run(self._keeper.cache.events, limit=1_000_000)
+        return export_document(records, saved.meta, cursor=self.cursor or None)
 
     @property
     def state(self) -> State:
@@ -340,78 +366,24 @@ class SyncClient:
             while self.state not in states:
                 if self._closed:
                     raise Closed("the client was closed")
-                self._moved.clear()
-                await self._moved.wait()
+                await self._changes.next()
         return self.state
 
     @property
     def health(self) -> Health:
         """The connection at this moment."""
-        machine = self._driver.machine if self._started else Machine()
-        now_s = time.monotonic()
-        for_s = now_s - machine.since_s if machine.since_s else 0.0
-        return Health(
-            status=status_of(machine),
-            state=self.state.value,
-            since=iso_from_ms(time.time_ns() // 1_000_000 - int(for_s * 1000)),
-            for_s=for_s,
-            reason=machine.reason,
-            attempt=machine.attempt,
-            next_retry_s=None if machine.retry_at_s is None else max(machine.retry_at_s - now_s, 0.0),
-            cursor=self.cursor,
-            stale_for_s=self._stale_for_s(),
-            last_byte_s=self._last_byte_ago_s(),
-            transport={State.CONNECTED: "sse", State.POLLING: "polling"}.get(machine.state),
-            caught_up=self._started and self._intake.facts.caught_up,
-            breaker=self._driver.breaker.state.value if self._started else "closed",
-            queue_depth=self._keeper.backlog if self._started else 0,
-            held=machine.held,
-            cache=self._cache_text(),
-            last_error=self._driver.last_error if self._started else "",
-        )
-
-    def _cache_text(self) -> str:
-        if not self._started:
-            return ""
-        return self._keeper.cache.where + (f" ({self._cache_note})" if self._cache_note else "")
-
-    def _last_byte_ago_s(self) -> float | None:
-        if not self._started or self._driver.last_byte_s is None:
-            return None
-        return max(time.monotonic() - self._driver.last_byte_s, 0.0)
-
-    def _stale_for_s(self) -> float | None:
-        """The log's age as last told, plus the time since the server last said anything."""
-        ago_s = self._last_byte_ago_s()
-        return None if ago_s is None else ago_s + self._intake.facts.tail_age_s
+        return self._gauges.health() if self._started else health_at_rest(self.state)
 
     @property
     def metrics(self) -> Metrics:
         """Counted since the start, some over all runs."""
         self._check(closed_too=True)
-        now_s = time.monotonic()
-        facts, counts, delivered = self._intake.facts, self._driver.counts, self._delivery.counts
-        meter = self._meter
-        totals = meter.document(facts.events, now_s=now_s)
-        attempts = counts.attempts + counts.polls
-        return Metrics(
-            total_connections=totals["totalConnections"],
-            total_events=totals["totalEvents"],
-            total_uptime_s=totals["uptime"] / 1000,
-            uptime_share=min(meter.up_s(now_s) / max(now_s - meter.started_s, 0.001), 1.0),
-            events_per_s=meter.rate(facts.events, now_s=now_s),
-            fallbacks=self._driver.machine.fallbacks,
-            recoveries_s=tuple(meter.recoveries_s),
-            error_rate=(counts.failed_attempts + counts.failed_polls) / attempts if attempts else 0.0,
-            attempts=counts.attempts,
-            polls=counts.polls,
-            duplicates_suppressed=facts.duplicates,
-            resets=facts.resets,
-            delivered=delivered.delivered,
-            handler_errors=delivered.handler_errors,
-            parked=delivered.parked,
-            storage_bytes=self._keeper.cache.size_bytes(),
-        )
+        return self._gauges.metrics()
+
+    @property
+    def transitions(self) -> list[StateChange]:
+        """The last fifty."""
+        return self._changes.kept
 
     @property
     def errors(self) -> list[tuple[float, str]]:
@@ -441,60 +413,10 @@ class SyncClient:
 
     def _state_changed(self, before: Machine, after: Machine, happening: Happening) -> None:
         self._meter.moved(before, after, now_s=happening.now_s)
-        self._moved.set()
+        self._changes.stir()
         if before.state is after.state:
             return
-        change = StateChange(before.state, after.state, after.reason or happening.reason, time.time_ns() // 1_000_000)
-        self.transitions = [*self.transitions[-49:], change]
-        self._log_change(change)
-        for listener in self._listeners:
-            try:
-                result = listener(change)
-            except Exception as exc:  # noqa: BLE001 - the program's own code
-                log.warning("listener_failed", error=type(exc).__name__)
-            else:
-                if asyncio.iscoroutine(result):
-                    self._spawn(result, "listener")
+        at_ms = time.time_ns() // 1_000_000
+        self._changes.tell(StateChange(before.state, after.state, after.reason or happening.reason, at_ms))
         if after.state is State.CONNECTED and not self._closed:
-            self._spawn(self._remember_connection(change.at_ms), "remember")
-
-    def _log_change(self, change: StateChange) -> None:
-        # One WARNING per outage: when the connection is lost, not for every try.
-        lost = change.before is State.CONNECTED and change.after is State.RECONNECTING
-        bad = change.after is State.FAILED or (change.after is State.ERROR and len(self.transitions) < 4)
-        write = log.warning if lost or bad else log.info
-        write("state", before=change.before.value, after=change.after.value, reason=change.reason)
-
-    async def _remember_connection(self, at_ms: int) -> None:
-        with suppress(CacheError):
-            await self._keeper.run(self._keeper.cache.set_meta, "lastConnectionTime", iso_from_ms(at_ms))
-
-    async def _remember_configuration(self) -> None:
-        document = configuration(
-            self.options.filter.document(), max_reconnect_attempts=self.options.max_reconnect_attempts
-        )
-        await self._keeper.run(self._keeper.cache.set_meta, "configuration", json.dumps(document))
-
-    async def _save_metrics(self) -> None:
-        document = self._meter.document(self._intake.facts.events, now_s=time.monotonic())
-        await self._keeper.run(self._keeper.cache.set_meta, "connectionMetrics", json.dumps(document))
-
-    async def _housekeep(self) -> None:
-        """Retention, and the metrics that outlive a crash."""
-        saved_events = -1
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
-            with suppress(CacheError):
-                await self._keeper.run(
-                    self._keeper.cache.trim,
-                    now_ms=time.time_ns() // 1_000_000,
-                    max_age_s=self.options.retention_s,
-                    max_events=self.options.retention_events,
-                )
-                if self._intake.facts.events != saved_events:
-                    saved_events = self._intake.facts.events
-                    await self._save_metrics()
-
-
-def _in_memory() -> Keeper:
-    return Keeper(MemoryCache, threaded=False)
+            self._spawn(self._upkeep.note_connection(at_ms), "connected")

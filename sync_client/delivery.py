@@ -3,177 +3,115 @@
 Everything waits in the cache, never in a queue in memory: a page of records is all that delivery holds. So a
 slow handler costs disk (or, without a cache, the bounded memory), and the intake goes on until there is too much.
 
-An event is marked processed after all its handlers returned and all iterators asked for the next one. Marks are
-written in batches of at most 50 ms; a kill in between hands those events out again (at least once). For a
-transactional handler the mark is part of its transaction (exactly once). A handler that raises is called again,
-then the event is parked, and delivery goes on. Source: architecture.md (delivery).
+An event passes, one behind the other,
+
+    1. its plain handlers: each is called once; those that raised are called again afterwards
+    2. the iterators: until each of them has asked for the next event, or has gone
+    3. its transactional handlers: in one transaction, which also sets the event's mark
+
+and is then done with. What can be repeated without harm comes first, and the mark comes last: a kill anywhere
+repeats plain handlers and iterators (at least once) and has either all of the transaction or nothing of it (exactly
+once). Marks without a transaction are written in batches of at most 50 ms.
+
+A handler that raises keeps nobody else from the event. When it has failed for good the event's mark is "parked"
+instead of "processed". Which handlers had which events is known while the process lives, so that nothing is
+repeated because an iterator was left. Source: architecture.md (delivery).
 """
 
 import asyncio
-import inspect
-import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sync_client.backoff import Backoff, Rng
+from sync_client.attempts import Attempts
+from sync_client.calls import Calls
 from sync_client.errors import CacheUnwritable
-from sync_client.event import Event
+from sync_client.event import CONTROL_TYPES, Event
 from sync_client.handlers import Handlers, Route
 from sync_client.keeper import Keeper
 from sync_client.logs import get_logger
 from sync_client.records import Mark, Record, Transaction
+from sync_client.resyncs import Resyncs
+from sync_client.subscriptions import Piece, Subscription, Subscriptions
 
-__all__ = ["Delivery", "DeliveryCounts", "Events", "HandlerPolicy"]
+__all__ = ["Delivery"]
 
 PAGE = 256
 MARK_EVERY_S = 0.05
 DISK_RETRY_S = 2.0
+END_S = 0.1
 
 log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class HandlerPolicy:
-    """What happens to an event whose handler raises: called again *retries* times, then parked."""
+class _Turn:
+    """One event whose plain handlers are through with it."""
 
-    retries: int = 3
-    backoff: Backoff = Backoff(base_s=0.1, cap_s=5.0)  # noqa: RUF009 - frozen
+    event: Event
+    record: Record
+    transactional: Sequence[Route]
 
 
 @dataclass(slots=True)
-class DeliveryCounts:
-    """Counted since the start."""
+class _Out:
+    """What iterators have in their hands. The first *settled* of it are done with."""
 
-    delivered: int = 0
-    handler_errors: int = 0
-    retried: int = 0
-    parked: int = 0
-    own: int = 0
-    """Events that this instance caused itself, not handed out."""
+    turns: Sequence[_Turn]
+    piece: Piece
+    settled: int = 0
 
-
-class _Subscription:
-    """What delivery knows of one iterator."""
-
-    def __init__(self) -> None:
-        self.page: Sequence[Event] = ()
-        self.taken = 0
-        """How many of the page were asked for."""
-        self.finished = 0
-        """How many of the page are done with: the next one was asked for."""
-        self.closed = False
-        self.ended = False
-        self.filled = asyncio.Event()
-        self.drained = asyncio.Event()
-
-    def offer(self, page: Sequence[Event]) -> None:
-        self.page, self.taken, self.finished = page, 0, 0
-        self.drained.clear()
-        self.filled.set()
-
-    def close(self) -> None:
-        self.closed = True
-        self.filled.set()
-        self.drained.set()
-
-    def end(self) -> None:
-        """No more will come."""
-        self.ended = True
-        self.filled.set()
-
-
-class Events(AsyncIterator[Event]):
-    """``async for event in client.events()``. An event counts as processed when the next one is asked for.
-
-    So the last one before a ``break`` comes again with the next iterator, or after a restart.
-    """
-
-    def __init__(self, subscription: _Subscription) -> None:
-        self._subscription = subscription
-        # A loop that is left by `break` drops the iterator without a word.
-        weakref.finalize(self, subscription.close).atexit = False
-
-    def __aiter__(self) -> "Events":
-        return self
-
-    async def __anext__(self) -> Event:
-        sub = self._subscription
-        while True:
-            sub.finished = sub.taken
-            if sub.closed or sub.ended:
-                raise StopAsyncIteration
-            if sub.taken < len(sub.page):
-                sub.taken += 1
-                return sub.page[sub.taken - 1]
-            if sub.page:
-                sub.page = ()
-                sub.taken = 0
-                sub.drained.set()
-            sub.filled.clear()
-            await sub.filled.wait()
-
-    async def aclose(self) -> None:
-        """Let go. Idempotent."""
-        self._subscription.close()
+    def finished(self) -> Sequence[_Turn]:
+        """What the iterators are through with and is not settled."""
+        return self.turns[self.settled : self.piece.finished]
 
 
 class Delivery:
-    """Runs as one task, ``run``. *resync* is asked for the reason of a due resync and told when it is done."""
+    """Runs as one task, ``run``. *resync* is asked for the reason of a due resync, and told when it is done."""
 
     def __init__(
         self,
         keeper: Keeper,
         handlers: Handlers,
+        subscriptions: Subscriptions,
         *,
-        policy: HandlerPolicy,
-        rng: Rng,
+        attempts: Attempts,
         own_client_id: str | None,
         resync_due: Callable[[], str],
         resync_done: Callable[[int], Any],
         progressed: Callable[[], None],
         resets: Callable[[], int],
     ) -> None:
-        self._resets = resets
         self._keeper = keeper
         self._handlers = handlers
-        self._policy = policy
-        self._rng = rng
+        self._subscriptions = subscriptions
+        self._attempts = attempts
         self._own_client_id = own_client_id
-        self._resync_due = resync_due
-        self._resync_done = resync_done
+        self._resyncs = Resyncs(handlers, attempts, due=resync_due, number=resets, done=resync_done, wake=self.wake)
         self._progressed = progressed
         self._wake = asyncio.Event()
         self._position = 0
-        self._subscriptions: list[_Subscription] = []
+        """Everything up to this number is done with."""
+        self._calls = Calls(handlers, attempts)
         self._done: list[int] = []
+        """What is done with and not marked."""
+        self._out: _Out | None = None
         self._flushed_s = 0.0
         self._ending = False
-        self._offered: Sequence[Event] = ()
-        self._readers: Sequence[_Subscription] = ()
-        self.counts = DeliveryCounts()
+        self.counts = attempts.counts
         self.idle = asyncio.Event()
         """Set while nothing waits that could be handed out."""
+        handlers.changed = subscriptions.changed = self.wake
+        handlers.refresh_failed = attempts.note_error
+        subscriptions.begin()
 
     def wake(self) -> None:
         """There may be something to do."""
         self.idle.clear()
         self._wake.set()
 
-    def subscribe(self) -> Events:
-        """A new iterator."""
-        subscription = _Subscription()
-        if self._ending:
-            subscription.end()
-        else:
-            self._subscriptions.append(subscription)
-            self.wake()
-        return Events(subscription)
-
     async def run(self) -> None:
         """Deliver until cancelled."""
-        for refresh in self._handlers.debounced:
-            refresh.failed = lambda exc: self._note_error("refresh", exc, None)
         while not self._ending:
             await self._wake.wait()
             self._wake.clear()
@@ -183,21 +121,30 @@ class Delivery:
             if not self._wake.is_set():
                 self.idle.set()
 
-    def end(self) -> None:
-        """No more events will be handed out; iterators stop."""
+    def end(self, *, spare: asyncio.Task[Any] | None = None) -> None:
+        """No more events will be handed out; iterators stop. *spare*: a task of the program's own that asks."""
         self._ending = True
-        for subscription in self._subscriptions:
-            subscription.end()
-
-    async def aclose(self) -> None:
-        """After ``run`` was cancelled: write the last marks, end iterators and refreshes."""
-        self.end()
-        self._note_consumed()
+        self._attempts.has_ended = True
+        self._subscriptions.end()
+        self._resyncs.stop()
         for refresh in self._handlers.debounced:
-            await refresh.stop()
-        if self._done:
-            await self._keeper.run(self._keeper.cache.mark, self._done, Mark.PROCESSED)
-            self._done = []
+            refresh.stop(spare=spare)
+
+    async def aclose(self, *, spare: asyncio.Task[Any] | None = None) -> None:
+        """After ``run`` was cancelled: end what is left, write the last marks."""
+        self.end(spare=spare)
+        # What waits for a transaction comes again; there is no time for it now.
+        consumed = [turn.record.n for turn in (self._out.finished() if self._out else ()) if not turn.transactional]
+        self._out = None
+        parked = [n for n in consumed if self._calls.failed(n)]
+        self._done += [n for n in consumed if n not in parked]
+        for numbers, mark in ((self._done, Mark.PROCESSED), (parked, Mark.PARKED)):
+            if numbers:
+                await self._keeper.run(self._keeper.cache.mark, numbers, mark)
+        self._done = []
+        refreshes = [refresh.task for refresh in self._handlers.debounced if refresh.task is not None]
+        if left := [task for task in refreshes if task is not spare]:
+            await asyncio.wait(left, timeout=END_S)
 
     # -- a round ----------------------------------------------------------------------------------------
 
@@ -206,6 +153,8 @@ class Delivery:
         try:
             return await self._round()
         except Exception:
+            if self._ending:
+                return False
             log.exception("delivery_failed")
             await asyncio.sleep(DISK_RETRY_S)
             self.wake()
@@ -213,73 +162,113 @@ class Delivery:
 
     async def _round(self) -> bool:
         """One page; whether there may be more."""
-        if reason := self._resync_due():
-            await self._tell_resync(reason)
-        self._subscriptions = [s for s in self._subscriptions if not s.closed]
-        if not self._handlers and not self._subscriptions:
+        self._out = None
+        await self._resyncs.tell()
+        readers = self._subscriptions.open()
+        if self._ending or (not self._handlers and not readers):
             return False
-        cache = self._keeper.cache
-        page = await self._keeper.run(cache.waiting, after=self._position, limit=PAGE)
+        page = await self._keeper.run(self._keeper.cache.waiting, after=self._position, limit=PAGE)
         if not page:
             return False
-        # Those that come while this page is out get the next one.
-        readers = list(self._subscriptions)
-        events = []
+        if self._resyncs.is_news:
+            return True  # it came while the page was read, and what is behind it is held until they know
+        # Iterators that come while this page is out get the next one.
+        more = await self._deliver(page, readers)
+        await self._flush_marks(force=True)
+        return more
+
+    async def _deliver(self, page: Sequence[Record], readers: Sequence[Subscription]) -> bool:
+        """Hand it out; whether there may be more."""
+        piece: list[_Turn] = []
         for record in page:
             event = Event(record)
-            if self._own_client_id is not None and self._own_client_id in record.envelope and self._is_own(event):
+            if self._is_own(event):
                 self.counts.own += 1
                 self._done.append(record.n)
-            elif await self._hand_out(event, record, iterated=bool(readers)):
-                events.append(event)
+                continue
+            turn = _Turn(event, record, await self._calls.plain(event))
             if self._ending:
                 return False  # a handler closed the client: its event comes again
+            if readers and event.event_type not in CONTROL_TYPES:
+                piece.append(turn)
+                if turn.transactional:  # it is booked before anybody gets the next one
+                    if not await self._pass(piece, readers):
+                        return True
+                    piece = []
+                continue
+            await self._settle(turn)
             if not readers:
                 self._position = record.n
                 await self._flush_marks(force=False)
-        if readers:
-            await self._iterate(page, events, readers)
-        else:
-            await self._flush_marks(force=True)
+        if piece and not await self._pass(piece, readers):
+            return True
+        self._position = page[-1].n
         return True
 
     def _is_own(self, event: Event) -> bool:
-        return event.client_id == self._own_client_id
+        if self._own_client_id is None or self._own_client_id not in event.envelope_json:
+            return False
+        try:
+            return event.client_id == self._own_client_id
+        except ValueError:
+            return False  # not JSON: whoever handles it will say so
 
-    async def _iterate(self, page: Sequence[Record], events: Sequence[Event], readers: Sequence[_Subscription]) -> None:
-        """Let the iterators have the page, and wait until they are through with it."""
-        if events:
-            self._offered, self._readers = events, readers
-            for reader in readers:
-                reader.offer(events)
-            for reader in readers:
-                await reader.drained.wait()
-        # Where all of them left in the middle, what none has seen waits for the next one.
-        finished = max((r.finished if r.closed else len(events)) for r in readers)
-        self._done.extend(event.n for event in events[:finished])
-        if finished == len(events):
-            self._position = page[-1].n
+    async def _pass(self, turns: Sequence[_Turn], readers: Sequence[Subscription]) -> bool:
+        """Let the iterators have *turns*, and settle those that they are through with; whether that is all.
+
+        Where all of them left in the middle, what none has finished waits for the next one.
+        """
+        out = self._out = _Out(turns, Piece([turn.event for turn in turns], readers))
+        try:
+            while True:
+                is_through = out.piece.is_through
+                for turn in out.finished():
+                    await self._settle(turn)
+                    self._position = turn.record.n
+                    out.settled += 1
+                await self._flush_marks(force=True)
+                if is_through:
+                    self._out = None
+                    return out.settled == len(turns)
+                await out.piece.moves()
+        finally:
+            out.piece.end()
+
+    async def _settle(self, turn: _Turn) -> None:
+        """Everybody else is through with it: the transactional handlers, and the mark."""
+        n = turn.record.n
+        if not (turn.transactional and await self._book(turn)):
+            if self._calls.failed(n):
+                await self._persist(self._keeper.cache.mark, [n], Mark.PARKED)
+            else:
+                self._done.append(n)
+        if failed := self._calls.forget(n):
+            self.counts.parked += 1
+            id_, event_type = turn.event.id, turn.event.event_type
+            log.error("event_parked", handlers=", ".join(sorted(failed)), id=id_, event_type=event_type)
         else:
-            self._position = events[finished - 1].n if finished else events[0].n - 1
-        self._offered = ()
-        await self._flush_marks(force=True)
+            self.counts.delivered += 1
 
-    def _note_consumed(self) -> None:
-        """On the way out: what all iterators have finished of the page they hold."""
-        if self._offered:
-            finished = min(reader.finished for reader in self._readers)
-            self._done.extend(event.n for event in self._offered[:finished])
-            self._offered = ()
+    async def _book(self, turn: _Turn) -> bool:
+        """Its transactional handlers, and the mark in the same commit; False if all of them failed for good."""
+
+        def transact(work: Callable[[Transaction], None], mark: Mark) -> Awaitable[None]:
+            # Its failure to write is the disk's, not the handler's.
+            return self._persist(self._keeper.cache.transact, turn.record, work, mark)
+
+        return await self._calls.transactional(turn.transactional, turn.event, transact=transact)
 
     async def _flush_marks(self, *, force: bool) -> None:
-        """Write what was handed out."""
+        """Write what was handed out, and let others have a turn: every 50 ms, or now."""
         now_s = asyncio.get_running_loop().time()
-        if not self._done or (not force and now_s - self._flushed_s < MARK_EVERY_S):
+        if not force and now_s - self._flushed_s < MARK_EVERY_S:
             return
-        await self._persist(self._keeper.cache.mark, self._done, Mark.PROCESSED)
-        self._done = []
         self._flushed_s = now_s
-        self._progressed()
+        if self._done:
+            await self._persist(self._keeper.cache.mark, self._done, Mark.PROCESSED)
+            self._done = []
+            self._progressed()
+        await asyncio.sleep(0)  # neither handlers nor a cache in memory need wait for anything
 
     async def _persist(self, work: Callable[..., Any], *args: Any) -> None:
         """Call the cache; while it cannot be written, wait: what is not marked would come again."""
@@ -294,83 +283,3 @@ class Delivery:
                 await asyncio.sleep(DISK_RETRY_S)
             else:
                 return
-
-    # -- handlers ---------------------------------------------------------------------------------------
-
-    async def _hand_out(self, event: Event, record: Record, *, iterated: bool) -> bool:
-        """Call its handlers. False if it was parked. *iterated*: it is not done with yet."""
-        plain: list[Route] = []
-        transactional: list[Route] = []
-        try:
-            for route in self._handlers.routes(event.event_type):
-                if route.wants is None or route.wants(event):
-                    (transactional if route.transactional else plain).append(route)
-        except Exception as exc:  # noqa: BLE001 - what the server sent is not what handlers may expect
-            self._note_error("wants", exc, event)
-            self.counts.parked += 1
-            await self._persist(self._keeper.cache.mark, [event.n], Mark.PARKED)
-            return False
-        for route in plain:
-            if not await self._tried(route.name, event, lambda route=route: self._call(route, event)):  # type: ignore[misc]
-                return False
-        if transactional:
-            name = transactional[0].name
-            if not await self._tried(name, event, lambda: self._transact(transactional, event, record)):
-                return False
-        elif not iterated:
-            self._done.append(record.n)
-        self.counts.delivered += 1
-        return True
-
-    async def _call(self, route: Route, event: Event) -> None:
-        result = route.call(event)
-        if inspect.isawaitable(result):
-            await result
-
-    async def _transact(self, routes: Sequence[Route], event: Event, record: Record) -> None:
-        def work(tx: Transaction) -> None:
-            for route in routes:
-                route.call(event, tx)
-
-        # Its failure to write is the disk's, not the handler's.
-        await self._persist(self._keeper.cache.transact, record, work)
-
-    async def _tried(self, name: str, event: Event, call: Callable[[], Any]) -> bool:
-        """Call until it returns; after the last retry the event is parked."""
-        for attempt in range(1, self._policy.retries + 2):
-            try:
-                await call()
-            except Exception as exc:  # noqa: BLE001 - the program's own code; told, counted and parked
-                self._note_error(name, exc, event)
-                if attempt <= self._policy.retries:
-                    self.counts.retried += 1
-                    await asyncio.sleep(self._policy.backoff.delay_s(attempt, rng=self._rng))
-            else:
-                return True
-        log.error("event_parked", handler=name, id=event.id, event_type=event.event_type)
-        self.counts.parked += 1
-        await self._persist(self._keeper.cache.mark, [event.n], Mark.PARKED)
-        return False
-
-    def _note_error(self, name: str, exc: BaseException, event: Event | None) -> None:
-        # Not the exception's text: it may quote what is in the event.
-        self.counts.handler_errors += 1
-        log.warning("handler_failed", handler=name, error=type(exc).__name__, id=event.id if event else None)
-
-    async def _tell_resync(self, reason: str) -> None:
-        resets = self._resets()
-        """The listeners first: what comes behind the reset is held until they know."""
-        for listener in self._handlers.resync:
-            for attempt in range(1, self._policy.retries + 2):
-                try:
-                    result = listener(reason)
-                    if inspect.isawaitable(result):
-                        await result
-                except Exception as exc:  # noqa: BLE001 - the program's own code; told and counted
-                    self._note_error("on_resync", exc, None)
-                    await asyncio.sleep(self._policy.backoff.delay_s(attempt, rng=self._rng))
-                else:
-                    break
-        for refresh in self._handlers.debounced:
-            refresh.trigger()
-        await self._resync_done(resets)

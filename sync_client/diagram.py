@@ -11,16 +11,18 @@ from sync_client.states import Activity, Happening, Machine, Policy, Signal, Sta
 __all__ = ["mermaid", "transitions"]
 
 _SOURCES: dict[Signal, tuple[Activity, ...]] = {
+    Signal.FIRST_BYTE: (Activity.STREAM, Activity.PROBE),
     Signal.STOPPED: (Activity.STREAM, Activity.POLL, Activity.PROBE),
     Signal.UNAUTHORIZED: (Activity.STREAM, Activity.POLL, Activity.PROBE),
     Signal.MISCONFIGURED: (Activity.STREAM, Activity.POLL),
     Signal.SPINNING: (Activity.STREAM, Activity.POLL, Activity.PROBE),
+    Signal.RESET: (Activity.STREAM, Activity.POLL),
 }
 
 
 _NEVER: dict[State, frozenset[Signal]] = {
-    State.CONNECTING: frozenset({Signal.LOST, Signal.GOODBYE}),
-    State.RECONNECTING: frozenset({Signal.LOST, Signal.GOODBYE}),
+    State.CONNECTING: frozenset({Signal.LOST, Signal.GOODBYE, Signal.RESET}),
+    State.RECONNECTING: frozenset({Signal.LOST, Signal.GOODBYE, Signal.RESET}),
     State.CONNECTED: frozenset(
         {
             Signal.FIRST_BYTE_MISSED, Signal.ATTEMPT_FAILED, Signal.UNAUTHORIZED, Signal.MISCONFIGURED, Signal.SPINNING,

@@ -10,18 +10,24 @@ __all__ = ["OWN", "Draft"]
 
 OWN: dict[State, frozenset[Activity]] = {
     State.DISCONNECTED: frozenset(),
-    State.CONNECTING: frozenset({Activity.STREAM, Activity.PLAIN, Activity.TOKEN}),
+    State.CONNECTING: frozenset({Activity.STREAM, Activity.OPENING_TIMER, Activity.PLAIN, Activity.TOKEN}),
     State.CONNECTED: frozenset({Activity.STREAM, Activity.HEALTHY_TIMER}),
     State.RECONNECTING: frozenset(
-        {Activity.STREAM, Activity.PLAIN, Activity.TOKEN, Activity.RETRY_TIMER, Activity.PATIENCE_TIMER}
+        {
+            Activity.STREAM, Activity.OPENING_TIMER, Activity.PLAIN, Activity.TOKEN, Activity.RETRY_TIMER,
+            Activity.PATIENCE_TIMER,
+        }
     ),
     State.ERROR: frozenset({Activity.RETRY_TIMER}),
     State.POLLING: frozenset(
-        {Activity.POLL, Activity.POLL_TIMER, Activity.PROBE, Activity.PROBE_TIMER, Activity.TOKEN}
+        {
+            Activity.POLL, Activity.POLL_TIMER, Activity.PROBE, Activity.OPENING_TIMER, Activity.PROBE_TIMER,
+            Activity.TOKEN,
+        }
     ),
     State.CLOSED: frozenset(),
     State.FAILED: frozenset({Activity.UNATTENDED_TIMER}),
-}
+}  # fmt: skip
 """What may be active in a state; entering it stops everything else."""
 
 
@@ -61,6 +67,12 @@ class Draft:
             if activity in self.machine.active:
                 self.set(active=self.machine.active - {activity})
                 self.effects.append(Effect(Do.STOP, activity))
+                self.ended(activity)
+
+    def ended(self, activity: Activity) -> None:
+        """What goes with *activity* goes with it: nobody waits for a stream that is over to say `connected`."""
+        if activity in (Activity.STREAM, Activity.PROBE):
+            self.stop(Activity.OPENING_TIMER)
 
     def report(self, reason: str) -> None:
         self.effects.append(Effect(Do.REPORT, reason=reason))

@@ -43,6 +43,7 @@ _DUE: dict[Activity, Signal] = {
     Activity.RETRY_TIMER: Signal.RETRY_DUE,
     Activity.HEALTHY_TIMER: Signal.HEALTHY_DUE,
     Activity.PATIENCE_TIMER: Signal.PATIENCE_DUE,
+    Activity.OPENING_TIMER: Signal.OPENING_DUE,
     Activity.POLL_TIMER: Signal.POLL_DUE,
     Activity.PROBE_TIMER: Signal.PROBE_DUE,
     Activity.UNATTENDED_TIMER: Signal.UNATTENDED_DUE,
@@ -95,7 +96,6 @@ class Driver:
         self._refusal = "not let in"
         self._round_trip_s = 0.0
         self._held_until_s = 0.0
-        self._lost_in_a_row = 0
         self._ticker: asyncio.Task[None] | None = None
         self.machine = Machine()
         self.counts = DriverCounts()
@@ -156,6 +156,9 @@ class Driver:
     def _due(self, activity: Activity) -> None:
         self._running.pop(activity, None)
         self._check_sleep()  # a timer may be first to see the other side of a suspend
+        if activity is Activity.OPENING_TIMER and activity in self.machine.active:
+            self.counts.failed_attempts += 1
+            self._note_error("stream: bytes, but no `connected`")
         self.signal(_DUE[activity])
 
     def _stop(self, activity: Activity) -> None:
@@ -200,9 +203,6 @@ class Driver:
         }
         try:
             await works[activity]()
-        except CursorLost as exc:
-            await self._sink.lose_cursor(exc.document)
-            self._report_failure(self._role(activity), exc)
         except RequestFailed as exc:
             self._report_failure(self._role(activity), exc)
         except CacheUnwritable as exc:
@@ -265,6 +265,9 @@ class Driver:
         try:
             async with asyncio.timeout(first_byte_s) as deadline, self._open() as stream:
                 await self._read(activity, stream, deadline, loop)
+        except CursorLost as exc:
+            await self._sink.lose_cursor(exc.document)
+            raise
         except TimeoutError:
             activity = self._role(activity)
             self._check_sleep()
@@ -303,7 +306,7 @@ class Driver:
             decoder = SSEDecoder(max_event_bytes=self._limits.max_event_bytes, last_event_id=sink.cursor)
         decoder.start_stream()
         sink.stream_begins()
-        opened = sink.opens_with_headers and self._opened(activity)
+        begun = opened = sink.opens_with_headers and self._opened(activity)
         if opened:
             stall_s = sink.stall_s
             deadline.reschedule(None if stall_s is None else loop.time() + stall_s)
@@ -319,7 +322,12 @@ class Driver:
                         taken = await sink.take(events, last_event_id=decoder.last_event_id)
                         if self._ended(activity, taken, decoder.retry_ms):
                             return
-                    stall_s = sink.stall_s
+                    if not begun:
+                        begun = True
+                        if not opened and self._is_current(activity):
+                            self.signal(Signal.FIRST_BYTE, source=activity)
+                    # How long it may take to open, whatever it says, is the machine's to say.
+                    stall_s = sink.stall_s if opened else None
                     deadline.reschedule(None if stall_s is None else loop.time() + stall_s)
             decoder.feed(b"")
             reason = "end of stream"
@@ -329,6 +337,10 @@ class Driver:
             if not self._honours_retry or decoder.retry_ms is None:
                 raise
             reason = str(exc)  # `retry` counts for a stream that is cut off as for one that ends
+        self._ran_out(activity, decoder, opened=opened, reason=reason)
+
+    def _ran_out(self, activity: Activity, decoder: SSEDecoder, *, opened: bool, reason: str) -> None:
+        """The body is at its end, without a goodbye."""
         self._note_error(reason)
         activity = self._role(activity)
         retry_ms = decoder.retry_ms if self._honours_retry else None
@@ -355,10 +367,10 @@ class Driver:
         activity = self._role(activity)
         if taken.goodbye is not None:
             delay_s = None if retry_ms is None else min(retry_ms / 1000, 60.0)
-            self._report(activity, Signal.GOODBYE, reason=taken.goodbye, delay_s=delay_s)
+            ended = Signal.LOST if taken.contradicted else Signal.GOODBYE
+            self._report(activity, ended, reason=taken.goodbye, delay_s=delay_s)
         elif taken.reopen is not None:
-            if self._is_current(activity):
-                self.signal(Signal.REOPEN, source=activity, reason=taken.reopen)
+            self._report(activity, Signal.RESET, reason=taken.reopen)
         elif taken.behind:
             self._hold(activity)
         return not self._is_current(activity)
@@ -394,17 +406,16 @@ class Driver:
             page = await self._request(POLL_PATH, params)
         except CursorLost as exc:
             await self._sink.lose_cursor(exc.document)
-            self._lost_in_a_row += 1
-            # One is news; a row of them is a server that contradicts itself (two logs behind one address).
-            self._report(Activity.POLL, Signal.POLLED, delay_s=self._rng() * min(2.0**self._lost_in_a_row, 120.0))
+            self._note_error(f"poll: {exc}")
+            self._report(Activity.POLL, Signal.RESET, reason=str(exc))
             return
-        self._lost_in_a_row = 0
         taken = await self._sink.take_page(page)
         if taken.behind:
             self._hold(Activity.POLL)
             return
         pause_ms = page.get("pollAfterMs")
-        has_more = page.get("hasMore") is True
+        # More, and still nothing: a server that contradicts itself is not asked again at once.
+        has_more = page.get("hasMore") is True and self._sink.cursor != cursor
         pause_s = pause_ms / 1000 if isinstance(pause_ms, int | float) and 0 <= pause_ms <= 600_000 else 2.0
         self._report(Activity.POLL, Signal.POLLED, delay_s=0.0 if has_more else max(pause_s, 0.1))
 

@@ -6,6 +6,8 @@ SyncError
     ├── CacheError              the cache cannot be used
     │   ├── CacheLocked         another process has it: use another client_name
     │   └── CacheUnwritable     read-only or full disk
+    ├── OutboxFull              too many commands wait: connect, or discard some
+    ├── CommandFailed           the server refused a command for good
     ├── Closed                  the client is closed
     └── RequestFailed           a request did not succeed
         ├── NetworkFailed       no answer: try again
@@ -29,10 +31,12 @@ __all__ = [
     "CacheUnwritable",
     "ClientError",
     "Closed",
+    "CommandFailed",
     "ConfigurationError",
     "CursorLost",
     "NetworkFailed",
     "NotAStream",
+    "OutboxFull",
     "Refused",
     "RequestFailed",
     "ServerBusy",
@@ -59,6 +63,19 @@ class CacheLocked(CacheError):
 
 class CacheUnwritable(CacheError):
     """The cache's directory is read-only, or the disk is full."""
+
+
+class OutboxFull(ClientError):
+    """The outbox takes no more commands."""
+
+
+class CommandFailed(ClientError):
+    """The server refused a command for good. *problem* is its problem document, *current* how things stand."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(str(problem.get("detail") or problem.get("title") or "refused"))
+        self.problem = problem
+        self.current: dict[str, Any] = problem.get("current", {})
 
 
 class Closed(ClientError):

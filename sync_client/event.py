@@ -4,10 +4,13 @@ import json
 from functools import cached_property
 from typing import Any
 
-from sync_client.records import Record
+from sync_client.records import Mark, Record
 from sync_core.filters import ENTITY_KEYS
 
-__all__ = ["Event", "tags_of"]
+__all__ = ["CONTROL_TYPES", "Event", "tags_of"]
+
+CONTROL_TYPES = frozenset({"connected", "heartbeat", "caught_up", "goodbye", "reset", "polling_data_refresh"})
+"""What is about the connection, not about the shop. Only handlers that ask for it by name get it."""
 
 
 class Event:
@@ -42,6 +45,16 @@ class Event:
     def n(self) -> int:
         """Its place in the order of arrival on this machine."""
         return self._record.n
+
+    @property
+    def is_processed(self) -> bool:
+        """Whether it had been handed out when it was read: so with ``recent()``."""
+        return self._record.mark is not Mark.WAITING
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether ``acknowledge`` had been called for it when it was read."""
+        return self._record.acknowledged
 
     @property
     def envelope_json(self) -> str:

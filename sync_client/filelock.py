@@ -49,8 +49,8 @@ class FileLock:
             holder = file.read(32).decode("ascii", "replace").strip()
             file.close()
             raise CacheLocked(
-                f"{path.with_suffix('.db')} is in use by another process (pid {holder or 'unknown'}). "
-                "Give each program its own client_name."
+                f"{path.with_suffix('.db')} is in use by another process (pid {holder or 'unknown'}): "
+                "end that one, or give each program its own client_name."
             ) from exc
         file.truncate(0)
         file.write(f"{os.getpid()}\n".encode())

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sync_client.attempts import was_cancelled
 from sync_client.errors import ConfigurationError
-from sync_client.event import Event
+from sync_client.event import CONTROL_TYPES, Event
 from sync_client.records import Transaction
 
 __all__ = ["Debounced", "Handlers", "Route"]
@@ -39,16 +40,20 @@ class Handlers:
         self.resync: list[Callable[[str], Any]] = []
         self.debounced: list[Debounced] = []
         self.changed: Callable[[], None] = lambda: None
+        self.refresh_failed: Callable[[str, BaseException], None] = lambda *_: None
+        """Told of a dashboard's refresh that raised."""
 
     def __bool__(self) -> bool:
         return bool(self._by_type)
 
     def routes(self, event_type: str) -> tuple[Route, ...]:
-        """Handlers for *event_type*, plain ones first, in order of registration."""
+        """Handlers for *event_type*: those of the type, then those of all types; each once."""
         found = self._routes.get(event_type)
         if found is None:
-            both = [*self._by_type.get(event_type, ()), *self._by_type.get(EVERYTHING, ())]
-            found = self._routes[event_type] = tuple(sorted(both, key=lambda route: route.transactional))
+            both = list(self._by_type.get(event_type, ()))
+            if event_type not in CONTROL_TYPES:
+                both += self._by_type.get(EVERYTHING, ())
+            found = self._routes[event_type] = tuple(dict.fromkeys(both))
         return found
 
     def names(self, event_type: str) -> bool:
@@ -65,7 +70,8 @@ class Handlers:
         """Decorator: call the function for events of these types; "*" (or none) stands for all.
 
         Plain: ``handler(event)``, sync or async, at least once. Transactional: sync ``handler(event, tx)``, runs
-        in the cache's thread inside its transaction: what it puts into *tx* takes effect exactly once.
+        in the cache's thread inside its transaction: what it puts into *tx* takes effect exactly once. It runs
+        last, when the plain handlers and the iterators are through with the event.
         """
 
         def register(function: F) -> F:
@@ -111,7 +117,12 @@ class Handlers:
         """
 
         def register(function: F) -> F:
-            refresh = Debounced(function, debounce_s=debounce_s, at_most_s=at_most_s)
+            refresh = Debounced(
+                function,
+                debounce_s=debounce_s,
+                at_most_s=at_most_s,
+                failed=lambda exc: self.refresh_failed(_name(function), exc),
+            )
             self.debounced.append(refresh)
             self.add(event_types or (EVERYTHING,), Route(refresh.trigger, _name(function)))
             return function
@@ -121,28 +132,40 @@ class Handlers:
     def on_resync(self, function: Callable[[str], Any]) -> Callable[[str], Any]:
         """Decorator: ``handler(reason)`` when events may be missing: load the current state anew.
 
-        Called again after a crash until it returned once. Reasons: expired, epoch, future, malformed (the server
+        Called again after a restart until it returned once. Reasons: expired, epoch, future, malformed (the server
         has not the events behind our cursor), filter, access (another view), cache_lost.
         """
         self.resync.append(function)
+        self.changed()
         return function
 
 
 class Debounced:
-    """A refresh that follows bursts of events. Its task belongs to the delivery, which awaits ``stop``."""
+    """A refresh that follows bursts of events. Delivery ends it: ``stop``, then await the task that is left."""
 
-    def __init__(self, refresh: Callable[[], Any], *, debounce_s: float, at_most_s: float) -> None:
+    def __init__(
+        self,
+        refresh: Callable[[], Any],
+        *,
+        debounce_s: float,
+        at_most_s: float,
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self._refresh = refresh
         self._debounce_s = debounce_s
         self._at_most_s = at_most_s
+        self._failed = failed
         self._first_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
         self._again = False
-        self.failed: Callable[[BaseException], None] = lambda _: None
+        self._stopped = False
+        self.task: asyncio.Task[None] | None = None
+        """The refresh that runs."""
 
     def trigger(self, _: Event | None = None) -> None:
         """Something happened."""
+        if self._stopped:
+            return
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         if self._first_s is None:
@@ -155,31 +178,40 @@ class Debounced:
     def _run(self) -> None:
         self._timer = None
         self._first_s = None
-        if self._task is not None and not self._task.done():
+        if self.task is not None:
             self._again = True
             return
-        self._task = asyncio.get_running_loop().create_task(self._call(), name="sync-client-refresh")
+        self.task = asyncio.get_running_loop().create_task(self._call(), name="sync-client-refresh")
 
     async def _call(self) -> None:
-        while True:
-            self._again = False
-            try:
-                result = self._refresh()
-                if inspect.isawaitable(result):
-                    await result
-            except Exception as exc:  # noqa: BLE001 - the program's own code; told and counted
-                self.failed(exc)
-            if not self._again:
-                return
+        try:
+            await self._call_once()
+            while self._again and not self._stopped:
+                self._again = False
+                await self._call_once()
+        finally:
+            self.task = None
 
-    async def stop(self) -> None:
-        """End timer and task."""
+    async def _call_once(self) -> None:
+        try:
+            result = self._refresh()
+            if inspect.isawaitable(result):
+                await result
+        except asyncio.CancelledError as exc:
+            if was_cancelled():
+                raise
+            self._failed(exc)  # of something that the refresh awaited
+        except Exception as exc:  # noqa: BLE001 - the program's own code; told and counted
+            self._failed(exc)
+
+    def stop(self, *, spare: asyncio.Task[Any] | None = None) -> None:
+        """No more of it. *spare*: the task that asks for it; when it is the refresh's own, it may finish."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=0.5)
+        if self.task is not None and self.task is not spare:
+            self.task.cancel()
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -70,6 +70,8 @@ class Health:
     """Events that are stored and wait for handlers."""
     held: bool
     """Nothing is fetched until the handlers have caught up, or the cache can be written again."""
+    resync: str
+    """Why events may be missing, while not everybody who asked to know has been told (`on_resync`); "" else."""
     cache: str
     last_error: str
 
@@ -97,7 +99,10 @@ class Metrics:
     attempts: int
     polls: int
     duplicates_suppressed: int
+    malformed: int
+    """What came in an event's place and was none; kept aside, as are parked ones."""
     resets: int
+    """Resyncs that became due."""
     delivered: int
     handler_errors: int
     parked: int

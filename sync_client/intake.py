@@ -7,14 +7,19 @@ received cursor decides, and it never goes back within an epoch except to begin 
 Resync. A reset, another filter or other rights commit, in one step, the reason (``resync``) and where to go on:
 the log's head, or, to get what is still there, the text ``earliest``, which survives a kill like any cursor.
 What came before through the old filter is remembered (``known``) and not handed out again.
+A server may contradict itself (two logs behind one address). So the client goes back to the earliest event once,
+and again only after something came of it: a new event, or a stream or poll without a reset that brought it up to
+date. Until then it is taken at its head, and listeners, who know the state up to there, are not told again.
 Source: protocol.md 2, 6.
 """
 
 import asyncio
 import enum
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from time import time_ns
 from typing import Any
 
@@ -23,7 +28,7 @@ from sync_client.event import tags_of
 from sync_client.keeper import Keeper
 from sync_client.logs import get_logger
 from sync_client.notes import NOTHING, Taken
-from sync_client.records import Arrival, Batch, Saved
+from sync_client.records import Arrival, Batch, Mark, Saved
 from sync_core.cursor import EARLIEST, Cursor, MalformedCursor
 from sync_core.filters import Filter
 from sync_core.sse import ServerSentEvent
@@ -33,6 +38,11 @@ __all__ = ["Facts", "Intake", "Resync"]
 DEFAULT_HEARTBEAT_S = 15.0
 STALL_HEARTBEATS = 2.5
 MAX_KNOWN = 5
+MAX_NOTED = 100
+MAX_AGE_MS = 1e12
+"""Thirty years: more is nonsense, and JSON can write numbers that no float holds."""
+KEPT_OF_MALFORMED = 16 * 1024
+"""Characters; enough to see what it was, and a thousand of them are no burden for a disk."""
 
 log = get_logger()
 
@@ -57,7 +67,10 @@ class Facts:
     tail_seen_s: float = 0.0
     events: int = 0
     duplicates: int = 0
+    malformed: int = 0
+    """What should have been events, and was none; kept aside."""
     resets: int = 0
+    """Those that listeners are told of."""
     known: list[tuple[Cursor, Filter]] = field(default_factory=list)
 
 
@@ -89,8 +102,14 @@ class Intake:
         self._start = start
         self._cursor = saved.cursor or ""
         self._access = saved.access
-        self._rewound = False
-        """Whether the stream that is open now began at the earliest event."""
+        self._resets_in_a_row = 0
+        """Since anything came of one."""
+        self._is_reset = False
+        """Whether the stream that is open now does not stand where it was asked to begin."""
+        self._told = ("", "")
+        """Reason and head of the last reset that listeners were told of."""
+        self._kept_aside: deque[str] = deque(maxlen=MAX_NOTED)
+        """Ids of the last ones that were no events: the same one is counted once."""
         self.facts = Facts(known=_read_known(saved.known))
         self.resync_reason = saved.resync
         """Why listeners are still to be told to resync; "" if they are not."""
@@ -117,7 +136,7 @@ class Intake:
         return False
 
     def stream_begins(self) -> None:
-        self._rewound = self._cursor == EARLIEST
+        self._is_reset = False
         self.facts.caught_up = False
 
     async def open(self) -> None:
@@ -167,11 +186,14 @@ class Intake:
     async def _watched(self, work: Awaitable[Taken]) -> Taken:
         """*work*; and if the cache was lost meanwhile, what was in it has to come again."""
         taken = await work
-        if self._keeper.recovered == self._recovered:
+        recovered = self._keeper.recovered
+        if recovered == self._recovered:
             return taken
-        self._recovered = self._keeper.recovered
-        self._rewound = False
-        return await self._begin_again("cache_lost", head=self._cursor, had=None, filter_text=self._filter_text)
+        self._resets_in_a_row = 0
+        taken = await self._begin_again("cache_lost", head=self._cursor, had=None, filter_text=self._filter_text)
+        self._recovered = recovered  # not before it is written: until then it is still to be done
+        self._told = ("", "")
+        return taken
 
     async def _take(self, events: Sequence[ServerSentEvent], last_event_id: str) -> Taken:
         arrivals: list[Arrival] = []
@@ -182,10 +204,10 @@ class Intake:
                 self._note_heartbeat(event)
             elif kind == "connected":
                 taken = await self._take_connected(event)
-                if taken is not NOTHING:
+                if taken.reopen is not None:
                     return taken
             elif kind == "caught_up":
-                self.facts.caught_up = True
+                self._note_caught_up()
             elif kind == "goodbye":
                 goodbye = str(_object(event.data).get("reason", ""))
             elif kind == "reset":
@@ -202,40 +224,62 @@ class Intake:
             if self._wants(kind):
                 arrivals.append(_passing(kind, event.data))
         await self._store(arrivals, cursor=last_event_id)
-        return Taken(goodbye=goodbye, behind=self._keeper.backlog_bytes > self._behind_bytes)
+        return Taken(
+            goodbye=goodbye,
+            behind=self._keeper.backlog_bytes > self._behind_bytes,
+            contradicted=self._resets_in_a_row > 1,
+        )
+
+    def _note_caught_up(self) -> None:
+        self.facts.caught_up = True
+        if not self._is_reset:
+            self._resets_in_a_row = 0
 
     def _arrival(self, event: ServerSentEvent) -> Arrival | None:
         """The event, unless it is known."""
-        if event.event == "removed":
-            text = json.dumps({"id": event.id, "eventType": "removed", "data": _object(event.data)})
-            return None if self._is_behind(event.id) else Arrival(event.id, "removed", text)
-        # Our server writes the id first. Without it, it is ephemeral, or another writer's order of keys.
-        if not event.data.startswith('{"id":'):
-            document = _object(event.data)
-            if not document:
-                log.warning("event_not_understood", event_type=event.event, id=event.id)
-                return None
-            if "id" not in document:
-                return Arrival(None, event.event, event.data)
-        if self._is_behind(event.id) or self._is_known(event.id, event.event, event.data):
+        envelope, text = _object(event.data), event.data
+        if event.event == "removed" and envelope:  # the one type whose data stands alone
+            envelope = {"id": event.id, "eventType": "removed", "data": envelope}
+            text = json.dumps(envelope)
+        if not _is_event(envelope) or ("id" in envelope and envelope["id"] != event.id):
+            return None if self._is_behind(event.id) else self._malformed(event.event, event.data)
+        if "id" not in envelope:
+            return Arrival(None, event.event, text)  # ephemeral
+        if self._is_behind(event.id) or self._is_known(event.id, event.event, envelope):
             self.facts.duplicates += 1
             return None
-        return Arrival(event.id, event.event, event.data)
+        return Arrival(event.id, event.event, text)
+
+    def _malformed(self, event_type: str, text: str) -> Arrival:
+        """What should be an event and is none: kept aside for a person, and the feed goes on behind it.
+
+        Asking for it again would bring the same, for ever. Its id is its content's: it is kept once.
+        """
+        event_id = f"malformed-{sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
+        if event_id not in self._kept_aside:
+            self._kept_aside.append(event_id)
+            self.facts.malformed += 1
+            log.error("event_malformed", event_type=event_type, kept_as=event_id)
+        envelope = {"id": event_id, "eventType": event_type, "data": {"malformed": text[:KEPT_OF_MALFORMED]}}
+        return Arrival(event_id, event_type, json.dumps(envelope), mark=Mark.PARKED)
 
     def _is_behind(self, event_id: str) -> bool:
         """Whether *event_id* is at or before the received cursor."""
         epoch, _, seq = event_id.partition(".")
         have_epoch, _, have_seq = self._cursor.partition(".")
-        return epoch == have_epoch and seq.isascii() and seq.isdigit() and int(seq) <= int(have_seq)
+        if epoch != have_epoch or not have_seq:
+            return False
+        # 18 digits are what a cursor may have; int() of thousands raises.
+        return seq.isascii() and seq.isdigit() and len(seq) <= 18 and int(seq) <= int(have_seq)
 
-    def _is_known(self, event_id: str, event_type: str, envelope: str) -> bool:
+    def _is_known(self, event_id: str, event_type: str, envelope: dict[str, Any]) -> bool:
         """Whether it was received through an earlier filter."""
         if not self.facts.known:
             return False
         cursor = _cursor(event_id)
         if cursor is None:
             return False
-        tags = tags_of(_object(envelope))
+        tags = tags_of(envelope)
         return any(
             cursor.epoch == upto.epoch and cursor.seq <= upto.seq and old.matches(event_type, tags)
             for upto, old in self.facts.known
@@ -252,8 +296,8 @@ class Intake:
         access = access if isinstance(access, str) else None
         cursor = str(data.get("cursor", ""))
         if access is not None and self._access is not None and access != self._access:
-            self._access = access
-            return await self._begin_again("access", head=self._cursor or cursor, had=None, access=access)
+            head = self._cursor if _cursor(self._cursor) else cursor
+            return await self._begin_again("access", head=head, had=None, access=access)
         self._access = access
         if data.get("resume") != "reset" and (not self._cursor or self._cursor == EARLIEST) and _cursor(cursor):
             self._start = cursor  # even if it cannot be written: "now" has been this moment
@@ -267,7 +311,11 @@ class Intake:
         """A reset, or the poll's 410."""
         reason = str(document.get("reason", "unknown"))
         head = str(document.get("head", ""))
-        return await self._begin_again(reason, head=head, had=self._filter)
+        taken = await self._begin_again(
+            reason, head=head, had=self._filter, is_news=(reason, head) != self._told or _cursor(head) is None
+        )
+        self._told = (reason, head)
+        return taken
 
     async def _begin_again(
         self,
@@ -277,32 +325,43 @@ class Intake:
         had: Filter | None,
         filter_text: str | None = None,
         access: str | None = None,
+        is_news: bool = True,
     ) -> Taken:
-        """Make a resync due, in one commit with where to go on."""
-        # The answer to "earliest" was a reset: once more would be a loop.
-        rewind = self._resync is Resync.EARLIEST and not self._rewound and self._cursor != EARLIEST
+        """Make a resync due, in one commit with where to go on. Nothing is changed if that cannot be written."""
+        # Once more without anything to show for it would be a loop, and so would "earliest" after "earliest".
+        rewind = self._resync is Resync.EARLIEST and not self._resets_in_a_row and self._cursor != EARLIEST
         cursor = EARLIEST if rewind else head if _cursor(head) else ""
-        upto = _cursor(self._cursor)
-        if rewind and upto is not None and had is not None:
-            self.facts.known = [*self.facts.known, (upto, had)][-MAX_KNOWN:]
+        known, upto = self.facts.known, _cursor(self._cursor)
         if had is None:
-            self.facts.known = []  # nothing is sure to have been received
-        log.warning("resync", reason=reason, go_on=cursor or "now")
-        self.facts.resets += 1
+            known = []  # nothing is sure to have been received
+        elif rewind and upto is not None:
+            known = [*known, (upto, had)][-MAX_KNOWN:]
+        resync = reason if is_news else None
         await self._keeper.commit(
-            Batch(cursor=cursor, resync=reason, filter=filter_text, access=access, known=_write_known(self.facts.known))
+            Batch(cursor=cursor, resync=resync, filter=filter_text, access=access, known=_write_known(known))
         )
         self._cursor = cursor
-        self.resync_reason = reason
-        self._news()
+        if access is not None:
+            self._access = access
+        self._is_reset = True
+        self._resets_in_a_row += 1
+        self.facts.known = known
+        (log.warning if is_news else log.info)("resync", reason=reason, go_on=cursor or "now", is_news=is_news)
+        if is_news:
+            self.facts.resets += 1
+            self.resync_reason = reason
+            self._news()
         return Taken(reopen=reason) if rewind else NOTHING
 
     async def _take_page(self, page: dict[str, Any]) -> Taken:
         arrivals = []
         for envelope in _checked_page(page):
+            text = _text(envelope)
+            if not _is_event(envelope) or not all(_is_name(envelope.get(key)) for key in ("id", "eventType")):
+                arrivals.append(self._malformed("", text))
+                continue
             event_id, event_type = envelope["id"], envelope["eventType"]
-            text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
-            if self._is_behind(event_id) or self._is_known(event_id, event_type, text):
+            if self._is_behind(event_id) or self._is_known(event_id, event_type, envelope):
                 self.facts.duplicates += 1
             else:
                 arrivals.append(Arrival(event_id, event_type, text))
@@ -310,8 +369,9 @@ class Intake:
             arrivals.append(_passing("polling_data_refresh", json.dumps({"events": len(arrivals)})))
         self.facts.head = str(page.get("head", ""))
         self.facts.caught_up = page.get("upToDate") is True
-        tail_age_ms = page.get("tailAgeMs", 0)
-        self._note_tail(tail_age_ms / 1000 if isinstance(tail_age_ms, int | float) else 0.0)
+        if self.facts.caught_up:
+            self._resets_in_a_row = 0
+        self._note_tail(_age_s(page.get("tailAgeMs", 0)) or 0.0)
         cursor = str(page["cursor"])
         if not self._cursor and not arrivals:
             self._start = cursor  # as with a stream's beginning
@@ -328,6 +388,8 @@ class Intake:
         new = await self._keeper.commit(batch)
         if moved is not None:
             self._cursor = moved
+        if new:
+            self._resets_in_a_row = 0
         self.facts.events += new
         self.facts.duplicates += len(arrivals) - new
         if new:
@@ -343,7 +405,8 @@ class Intake:
         if not self.facts.known or cursor is None:
             return None
         now = _cursor(cursor)
-        left = [k for k in self.facts.known if now is not None and k[0].epoch == now.epoch and k[0].seq > now.seq]
+        # Those of another log stay: the server may go back to it, and has given us its events already.
+        left = [k for k in self.facts.known if now is None or k[0].epoch != now.epoch or k[0].seq > now.seq]
         if len(left) == len(self.facts.known):
             return None
         self.facts.known = left
@@ -352,9 +415,9 @@ class Intake:
     def _note_heartbeat(self, event: ServerSentEvent) -> None:
         data = _object(event.data)
         self.facts.head = str(data.get("head", self.facts.head))
-        tail_age_ms = data.get("tailAgeMs")
-        if isinstance(tail_age_ms, int | float):
-            self._note_tail(tail_age_ms / 1000)
+        tail_age_s = _age_s(data.get("tailAgeMs"))
+        if tail_age_s is not None:
+            self._note_tail(tail_age_s)
 
     def _note_tail(self, age_s: float) -> None:
         self.facts.tail_age_s = age_s
@@ -362,21 +425,42 @@ class Intake:
 
 
 def _object(text: str) -> dict[str, Any]:
+    """What *text* writes, if it is an object; else an empty one."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _checked_page(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """The page's events. Raises NotAStream for what no server of ours says."""
+def _is_event(envelope: Any) -> bool:
+    """Whether handlers can make something of it."""
+    return isinstance(envelope, dict) and isinstance(envelope.get("data"), dict)
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it is a text that can be written to disk; JSON can hold halves of characters, UTF-8 can not."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
+
+
+def _text(envelope: Any) -> str:
+    """Its JSON, with escapes only where there have to be."""
+    text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
+    return text if _is_name(text) else json.dumps(envelope, separators=(",", ":"))
+
+
+def _age_s(age_ms: Any) -> float | None:
+    """Milliseconds that the server wrote, in seconds; None for what is no age."""
+    if not isinstance(age_ms, int | float) or not 0 <= age_ms <= MAX_AGE_MS:
+        return None
+    return age_ms / 1000
+
+
+def _checked_page(page: dict[str, Any]) -> list[Any]:
+    """The page's events, unchecked. Raises NotAStream for what no server of ours says."""
     events, cursor = page.get("events"), page.get("cursor")
     if not isinstance(events, list) or not isinstance(cursor, str) or _cursor(cursor) is None:
         raise NotAStream("the answer is not a page of events", status=200)
-    for envelope in events:
-        if not isinstance(envelope, dict) or not all(isinstance(envelope.get(k), str) for k in ("id", "eventType")):
-            raise NotAStream("the page holds something that is not an event", status=200)
     return events
 
 

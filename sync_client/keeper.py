@@ -6,15 +6,20 @@ SQLite's connection belongs to that one thread. A cache in memory is called dire
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from sync_client.cache import CacheDamaged, SQLiteCache
+from sync_client.errors import CacheUnwritable
+from sync_client.logs import get_logger
 from sync_client.memory import MemoryCache
-from sync_client.records import Batch
+from sync_client.records import DEFAULT_RETENTION_EVENTS, Batch
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "open_keeper"]
 
 CLOSE_S = 0.2
+
+log = get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +40,8 @@ class Keeper:
         self._closed = False
         self.recovered = 0
         """How often the file turned out damaged while in use."""
+        self.note = ""
+        """What people should know of this cache."""
 
     async def open(self) -> None:
         """Raises CacheLocked, CacheUnwritable."""
@@ -91,3 +98,23 @@ class Keeper:
     def _shut(self, *, wait: bool) -> None:
         if self._thread is not None:
             self._thread.shutdown(wait=wait)
+
+
+async def open_keeper(path: Path | None, *, retention_events: int = DEFAULT_RETENTION_EVENTS) -> Keeper:
+    """The cache at *path*; one in memory where there is no path, or nothing can be written. Raises CacheLocked."""
+    if path is None:
+        keeper = Keeper(lambda: MemoryCache(retention_events=retention_events), threaded=False)
+        await keeper.open()
+        return keeper
+    keeper = Keeper(lambda: SQLiteCache(path), threaded=True)
+    try:
+        await keeper.open()
+    except CacheUnwritable as exc:
+        log.warning("cache_unwritable", error=str(exc))
+        keeper = await open_keeper(None, retention_events=retention_events)
+        keeper.note = str(exc)
+    set_aside = getattr(keeper.cache, "set_aside", None)
+    if set_aside is not None:
+        log.warning("cache_set_aside", path=str(set_aside))
+        keeper.note = f"the unusable one was kept as {set_aside.name}"
+    return keeper

@@ -5,8 +5,12 @@ table below is the whole behaviour; what its words mean is in rules.py. A signal
 active any more (a stream that was given up a moment ago) changes nothing: that is decided here, once.
 
 What keeps every road back to the network from spinning: ``attempt`` grows with each unplanned end and is
-forgotten only after 60 s of health; goodbyes right after the beginning count too (``brief``); the server's
-``Retry-After`` holds for all requests (``not_before_s``); and the driver's loop guard (guard.py) behind all.
+forgotten only after 60 s of health; goodbyes right after the beginning count too (``brief``), and so do resets
+on the heels of others (``resets``); the server's ``Retry-After`` holds for all requests (``not_before_s``); and
+the driver's loop guard (guard.py) behind all.
+
+What keeps every state from lasting for ever: a request ends by itself (the driver bounds each), but a body that
+has begun may go on and say nothing; so from its first byte to ``connected`` a timer runs beside it.
 """
 
 from sync_client.backoff import Rng
@@ -24,6 +28,7 @@ token_changed      -            -            -            hurry        hurry    
 reopen             -            reopen       reopen       reopen       -            reopen           -       -
 consumer_behind    -            hold         hold         hold         hold         hold             -       -
 consumer_ready     -            unhold       unhold       unhold       unhold       unhold           -       -
+first_byte         -            await_open   -            await_open   -            await_open       -       -
 opened             -            opened       -            opened       -            -                -       -
 first_byte_missed  -            check_plain  lost         check_plain  -            -                -       -
 attempt_failed     -            failed       lost         failed       -            -                -       -
@@ -35,6 +40,7 @@ stopped            -            stopped      stopped      stopped      -        
 unauthorized       -            renew        lost         renew        -            renew            -       -
 misconfigured      -            give_up      lost         give_up      -            give_up          -       -
 spinning           -            spin         lost         spin         -            spin             -       -
+reset              -            failed       reset        failed       -            reset            -       -
 token_ready        -            carry_on     -            carry_on     -            carry_on         -       -
 token_missing      -            give_up      -            give_up      -            give_up          -       -
 token_failed       -            token_failed -            token_failed -            token_failed     -       -
@@ -45,6 +51,7 @@ probe_failed       -            -            -            -            -        
 retry_due          -            -            -            retry        retry        -                -       -
 healthy_due        -            -            healthy      -            -            -                -       -
 patience_due       -            -            -            lose_patience -           -                -       -
+opening_due        -            never_opened -            never_opened -            never_opened     -       -
 poll_due           -            -            -            -            -            poll             -       -
 probe_due          -            -            -            -            -            probe            -       -
 unattended_due     -            -            -            -            -            -                -       begin
@@ -69,14 +76,17 @@ _REPORTS: dict[Signal, Activity] = {
     Signal.RETRY_DUE: Activity.RETRY_TIMER,
     Signal.HEALTHY_DUE: Activity.HEALTHY_TIMER,
     Signal.PATIENCE_DUE: Activity.PATIENCE_TIMER,
+    Signal.OPENING_DUE: Activity.OPENING_TIMER,
     Signal.POLL_DUE: Activity.POLL_TIMER,
     Signal.PROBE_DUE: Activity.PROBE_TIMER,
     Signal.UNATTENDED_DUE: Activity.UNATTENDED_TIMER,
 }
-"""Who sends a signal. STOPPED, UNAUTHORIZED, MISCONFIGURED and SPINNING name their source themselves."""
+"""Who sends a signal. Those that several can send name their source themselves."""
 
-_ANY_REQUEST = frozenset({Signal.STOPPED, Signal.UNAUTHORIZED, Signal.MISCONFIGURED, Signal.SPINNING})
-_GO_ON = frozenset({Signal.OPENED, Signal.PROBE_OPENED})
+_ANY_REQUEST = frozenset(
+    {Signal.FIRST_BYTE, Signal.STOPPED, Signal.UNAUTHORIZED, Signal.MISCONFIGURED, Signal.SPINNING, Signal.RESET}
+)
+_GO_ON = frozenset({Signal.FIRST_BYTE, Signal.OPENED, Signal.PROBE_OPENED})
 """Reports after which the activity is still there."""
 
 
@@ -113,5 +123,6 @@ def step(machine: Machine, happening: Happening, *, policy: Policy, rng: Rng) ->
             return machine, ()
         if happening.signal not in _GO_ON:
             draft.set(active=machine.active - {source})
+            draft.ended(source)
     rule(draft)
     return draft.machine, tuple(draft.effects)

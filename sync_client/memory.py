@@ -7,22 +7,21 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from sync_client.records import Batch, Mark, Record, Saved, Transaction
+from sync_client.records import DEFAULT_RETENTION_EVENTS, MAX_PARKED, Batch, Mark, Record, Saved, Transaction
 
 __all__ = ["MemoryCache"]
 
-KEPT_EVENTS = 100
-
 
 class MemoryCache:
-    """See records.Cache."""
+    """See records.Cache. Of the processed events it keeps *retention_events*, without waiting for ``trim``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, retention_events: int = DEFAULT_RETENTION_EVENTS) -> None:
+        self._retention_events = retention_events
         self._n = 0
         self._waiting: dict[int, Record] = {}
         self._ids: set[str] = set()
-        self._done: deque[Record] = deque(maxlen=KEPT_EVENTS)
-        self._parked: deque[Record] = deque(maxlen=1000)
+        self._done: deque[Record] = deque()
+        self._parked: deque[Record] = deque(maxlen=MAX_PARKED)
         self._saved = Saved()
         self._values: dict[str, str] = {}
         self._bytes = 0
@@ -47,18 +46,23 @@ class MemoryCache:
         return replace(self._saved, meta=dict(self._saved.meta))
 
     def commit(self, batch: Batch) -> int:
-        before = len(self._waiting)
+        new = 0
         for arrival in batch.arrivals:
             if arrival.id is not None:
                 if arrival.id in self._ids:
                     continue
                 self._ids.add(arrival.id)
             self._n += 1
-            self._bytes += len(arrival.envelope)
-            self._waiting[self._n] = Record(
+            new += 1
+            record = Record(
                 self._n, arrival.id, arrival.event_type, arrival.envelope, batch.received_at_ms, batch.source,
-                Mark.WAITING, False,
+                arrival.mark, False,
             )  # fmt: skip
+            if arrival.mark is Mark.WAITING:
+                self._waiting[self._n] = record
+                self._bytes += len(arrival.envelope)
+            elif arrival.mark is Mark.PARKED:
+                self._park(record)
         saved = self._saved
         if batch.cursor is not None:
             saved.cursor = batch.cursor
@@ -70,7 +74,7 @@ class MemoryCache:
             saved.resync = batch.resync
         if batch.known is not None:
             saved.known = batch.known
-        return len(self._waiting) - before
+        return new
 
     def set_meta(self, key: str, value: str) -> None:
         self._saved.meta[key] = value
@@ -85,27 +89,38 @@ class MemoryCache:
             if record is None:
                 continue
             self._bytes -= len(record.envelope)
+            if record.id is None:
+                continue  # it was only passing through
             record = replace(record, mark=mark)
             if mark is Mark.PARKED:
-                self._parked.append(record)
+                self._park(record)
             else:
-                self._keep(record)
+                self._done.append(record)
+                self._forget_above(self._retention_events)
 
-    def _keep(self, record: Record) -> None:
-        if len(self._done) == KEPT_EVENTS:
-            forgotten = self._done.popleft().id
-            if forgotten is not None:
-                self._ids.discard(forgotten)
-        self._done.append(record)
+    def _park(self, record: Record) -> None:
+        if len(self._parked) == MAX_PARKED:
+            self._forget(self._parked.popleft())
+        self._parked.append(record)
 
-    def transact(self, record: Record, work: Callable[[Transaction], None]) -> None:
+    def _forget_above(self, max_events: int) -> int:
+        count = max(len(self._done) - max_events, 0)
+        for _ in range(count):
+            self._forget(self._done.popleft())
+        return count
+
+    def _forget(self, record: Record) -> None:
+        if record.id is not None:
+            self._ids.discard(record.id)
+
+    def transact(self, record: Record, work: Callable[[Transaction], None], mark: Mark = Mark.PROCESSED) -> None:
         before = dict(self._values)
         try:
             work(_Values(self._values))
         except BaseException:
             self._values = before
             raise
-        self.mark([record.n], Mark.PROCESSED)
+        self.mark([record.n], mark)
 
     def acknowledge(self, event_id: str) -> bool:
         for n, record in self._waiting.items():
@@ -123,16 +138,15 @@ class MemoryCache:
 
     def events(self, *, limit: int, mark: Mark | None = None) -> list[Record]:
         everything = sorted([*self._done, *self._parked, *self._waiting.values()], key=lambda r: r.n)
-        return [r for r in everything if mark is None or r.mark is mark][-limit:]
+        return [r for r in everything if r.id is not None and (mark is None or r.mark is mark)][-limit:]
 
     def trim(self, *, now_ms: int, max_age_s: float, max_events: int) -> int:
         oldest_ms = now_ms - int(max_age_s * 1000)
-        before = len(self._done)
-        while self._done and (len(self._done) > max_events or self._done[0].received_at_ms < oldest_ms):
-            forgotten = self._done.popleft().id
-            if forgotten is not None:
-                self._ids.discard(forgotten)
-        return before - len(self._done)
+        removed = self._forget_above(max_events)
+        while self._done and self._done[0].received_at_ms < oldest_ms:
+            self._forget(self._done.popleft())
+            removed += 1
+        return removed
 
     def size_bytes(self) -> int:
         return self._bytes

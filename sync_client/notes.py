@@ -14,12 +14,14 @@ class Taken:
     """What the driver has to know of what came.
 
     goodbye: the reason, if the server said that it ends the stream. reopen: why the stream has to begin again
-    at the sink's cursor. behind: whether the consumer has enough for now.
+    at the sink's cursor. behind: whether the consumer has enough for now. contradicted: whether the server
+    answered a reset with another one, and nothing of use has come since: what it plans is not to be relied on.
     """
 
     goodbye: str | None = None
     reopen: str | None = None
     behind: bool = False
+    contradicted: bool = False
 
 
 NOTHING = Taken()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sync_client.delivery import HandlerPolicy
+from sync_client.attempts import HandlerPolicy
 from sync_client.errors import ConfigurationError
 from sync_client.intake import Resync
 from sync_client.states import Policy

@@ -9,12 +9,14 @@ import json
 import time
 from dataclasses import dataclass, field
 
-from sync_client.errors import NetworkFailed, NotAStream, RequestFailed, Unauthorized
-from sync_client.transport import POLL_PATH, Transport
-from sync_core.sse import SSEDecoder
+from sync_client.errors import NetworkFailed, NotAStream, Refused, RequestFailed, Unauthorized
+from sync_client.transport import MAX_BODY_BYTES, POLL_PATH, Transport
+from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
 __all__ = ["Finding", "examine"]
 
+PLAIN_S = 30.0
+"""A plain answer that takes longer is none, however steadily it trickles."""
 FIRST_BYTE_S = 2.5
 ROUND_TRIPS = 4
 
@@ -25,6 +27,8 @@ class Finding:
 
     round_trip_s: float | None = None
     first_byte_s: float | None = None
+    is_ours: bool = False
+    """Whether it said `connected`, as every stream of the server does."""
     heartbeat_s: float | None = None
     """What the server announced."""
     beats_s: list[float] = field(default_factory=list)
@@ -39,13 +43,20 @@ async def examine(transport: Transport, *, watch_s: float, token: str | None = N
     finding = Finding()
     try:
         began_s = time.monotonic()
-        await transport.get_json(POLL_PATH, params={"limit": "1"}, token=token)
+        async with asyncio.timeout(PLAIN_S):
+            await transport.get_json(POLL_PATH, params={"limit": "1"}, token=token)
         finding.round_trip_s = time.monotonic() - began_s
+    except TimeoutError:
+        finding.verdict = f"the server is not done with a plain answer within {PLAIN_S:g} s"
+        return finding
     except Unauthorized as exc:
         finding.verdict = f"the server is there, but does not let us in: {exc}"
         return finding
     except NetworkFailed as exc:
         finding.verdict = f"the server cannot be reached at all: {exc}"
+        return finding
+    except (NotAStream, Refused) as exc:
+        finding.verdict = f"this is not the address of an order-sync server: {exc}"
         return finding
     except RequestFailed as exc:
         finding.verdict = f"plain requests do not work: {exc}"
@@ -59,7 +70,7 @@ async def _watch(transport: Transport, finding: Finding, watch_s: float, token: 
     began_s = last_s = time.monotonic()
     try:
         async with asyncio.timeout(limit_s) as deadline, transport.stream(token=token) as stream:
-            decoder = SSEDecoder()
+            decoder = SSEDecoder(max_event_bytes=MAX_BODY_BYTES)
             async for chunk in stream.chunks():
                 now_s = time.monotonic()
                 if finding.first_byte_s is None:
@@ -73,6 +84,9 @@ async def _watch(transport: Transport, finding: Finding, watch_s: float, token: 
         finding.cut_after_s = time.monotonic() - began_s
     except TimeoutError:
         pass
+    except SSEEventTooLarge as exc:
+        finding.verdict = f"this is not a stream of an order-sync server: {exc}"
+        return
     except NotAStream as exc:
         finding.verdict = f"somebody answers in the server's place: {exc}"
         return
@@ -86,9 +100,15 @@ async def _watch(transport: Transport, finding: Finding, watch_s: float, token: 
 
 
 def _note(finding: Finding, event: str, data: str) -> None:
-    if event == "connected":
-        beat = json.loads(data).get("heartbeatSeconds")
-        finding.heartbeat_s = float(beat) if isinstance(beat, int | float) else None
+    if event != "connected":
+        return
+    finding.is_ours = True
+    try:
+        beat_s = json.loads(data)["heartbeatSeconds"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return
+    if isinstance(beat_s, int | float) and 0 < beat_s <= 3600:
+        finding.heartbeat_s = float(beat_s)
 
 
 def _judge(finding: Finding, silent_s: float) -> str:
@@ -97,6 +117,11 @@ def _judge(finding: Finding, silent_s: float) -> str:
             "a proxy on the way buffers: plain requests are answered "
             f"(in {finding.round_trip_s or 0:.2f} s), but the stream's first byte never came. Clients will poll. "
             "Have response buffering turned off for /api/v1/sync/events."
+        )
+    if not finding.is_ours:
+        return (
+            "bytes come, but never `connected`: what answers there is no stream of an order-sync server, or something "
+            "on the way changes it. Clients will poll."
         )
     if finding.cut_after_s is not None:
         return (

@@ -10,6 +10,7 @@ __all__ = ["Arrival", "Batch", "Cache", "Mark", "Record", "Saved", "Transaction"
 DEFAULT_RETENTION_S = 3600.0
 DEFAULT_RETENTION_EVENTS = 100
 MAX_PARKED = 1000
+"""Events that handlers failed on; the oldest go first."""
 
 
 class Mark(enum.IntEnum):
@@ -28,6 +29,8 @@ class Arrival:
     id: str | None
     event_type: str
     envelope: str
+    mark: Mark = Mark.WAITING
+    """PARKED for what no handler could use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +107,17 @@ class Cache(Protocol):
     def waiting(self, *, after: int, limit: int) -> list[Record]:
         """Undelivered events behind *after*, oldest first."""
 
-    def mark(self, numbers: Iterable[int], mark: Mark) -> None: ...
+    def mark(self, numbers: Iterable[int], mark: Mark) -> None:
+        """How far delivery has come with them. What has no id is forgotten when it is done with."""
 
-    def transact(self, record: Record, work: Callable[[Transaction], None]) -> None:
-        """Run *work* and mark the event processed, both or neither."""
+    def transact(self, record: Record, work: Callable[[Transaction], None], mark: Mark = Mark.PROCESSED) -> None:
+        """Run *work* and mark the event, both or neither."""
 
     def acknowledge(self, event_id: str) -> bool:
         """Set the flag; False if the event is not here (any more)."""
 
     def events(self, *, limit: int, mark: Mark | None = None) -> list[Record]:
-        """The newest ones, oldest of them first."""
+        """The newest ones, oldest of them first. Not what has no id: that only passes through."""
 
     def trim(self, *, now_ms: int, max_age_s: float, max_events: int) -> int:
         """Remove processed events above either bound; how many."""

@@ -114,6 +114,25 @@ def reopen(draft: Draft) -> None:
 
 
 @rule
+def await_open(draft: Draft) -> None:
+    """Bytes come, so nobody holds the stream back; but it is none before it has said so."""
+    if Activity.OPENING_TIMER not in draft.machine.active:
+        draft.start(Activity.OPENING_TIMER, delay_s=draft.policy.opening_s)
+
+
+@rule
+def never_opened(draft: Draft) -> None:
+    """It went on and on, and never said `connected`: no stream of ours."""
+    if draft.machine.state is State.POLLING:
+        draft.stop(Activity.PROBE)
+        probe_failed(draft)
+        return
+    draft.stop(Activity.STREAM)
+    draft.set(buffered=0)
+    _failed_attempt(draft, f"no `connected` within {draft.policy.opening_s:g} s of the first byte")
+
+
+@rule
 def opened(draft: Draft) -> None:
     """It delivers."""
     draft.enter(State.CONNECTED)
@@ -165,16 +184,38 @@ def lost(draft: Draft) -> None:
 
 
 @rule
+def reset(draft: Draft) -> None:
+    """What we have leads nowhere: go on elsewhere, at once the first time, then as after failures."""
+    policy, machine, now_s = draft.policy, draft.machine, draft.now_s
+    in_a_row = machine.reset_s is not None and now_s - machine.reset_s < policy.healthy_s
+    again = machine.resets if in_a_row else 0
+    draft.set(resets=again + 1, reset_s=now_s)
+    if machine.state is State.POLLING:
+        # Not at once: a log that was replaced sends everybody here together.
+        draft.set(poll_failures=again)
+        delay_s = policy.backoff.delay_s(again or 1, rng=draft.rng)
+        draft.start(Activity.POLL_TIMER, delay_s=draft.wait_s(delay_s))
+        return
+    draft.set(opened_s=None)
+    _be_reconnecting(draft, draft.happening.reason)
+    if again:
+        _retry_later(draft, again)
+    else:
+        _open(draft)
+
+
+@rule
 def goodbye(draft: Draft) -> None:
     """The server ended it and said so: come back after the pause that it named. No failure."""
     opened_s = draft.machine.opened_s
     brief = opened_s is not None and draft.now_s - opened_s < draft.policy.brief_life_s
     draft.set(opened_s=None, brief=draft.machine.brief + 1 if brief else 0)
     _be_reconnecting(draft, draft.happening.reason)
-    if draft.happening.reason == "token_expired":
-        draft.start(Activity.TOKEN)
-    elif draft.machine.brief >= draft.policy.brief_goodbyes:
+    if draft.machine.brief >= draft.policy.brief_goodbyes:
+        # Whatever it says: a token that is refused after the pause is renewed then.
         _retry_later(draft, draft.machine.brief)
+    elif draft.happening.reason == "token_expired":
+        draft.start(Activity.TOKEN)
     else:
         pause_s = draft.happening.delay_s
         draft.start(Activity.RETRY_TIMER, delay_s=draft.wait_s(draft.rng() if pause_s is None else pause_s))

@@ -41,10 +41,12 @@ class Signal(enum.Enum):
     CLOSE = "close"
     TOKEN_CHANGED = "token_changed"  # noqa: S105 - a name
     REOPEN = "reopen"
-    """The stream has to begin again at another cursor (resync)."""
+    """The stream has to begin again: the program wants it so."""
     CONSUMER_BEHIND = "consumer_behind"
     CONSUMER_READY = "consumer_ready"
     # the stream
+    FIRST_BYTE = "first_byte"
+    """A body has begun, but has not said `connected` yet; a probe's too."""
     OPENED = "opened"
     FIRST_BYTE_MISSED = "first_byte_missed"
     ATTEMPT_FAILED = "attempt_failed"
@@ -61,6 +63,8 @@ class Signal(enum.Enum):
     MISCONFIGURED = "misconfigured"
     SPINNING = "spinning"
     """The loop guard refused the request."""
+    RESET = "reset"
+    """The cursor leads nowhere (`reset`, 410, other rights): the next request goes to another place in the log."""
     # the token provider
     TOKEN_READY = "token_ready"  # noqa: S105 - a name
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a name
@@ -74,6 +78,7 @@ class Signal(enum.Enum):
     RETRY_DUE = "retry_due"
     HEALTHY_DUE = "healthy_due"
     PATIENCE_DUE = "patience_due"
+    OPENING_DUE = "opening_due"
     POLL_DUE = "poll_due"
     PROBE_DUE = "probe_due"
     UNATTENDED_DUE = "unattended_due"
@@ -92,6 +97,7 @@ class Activity(enum.Enum):
     RETRY_TIMER = "retry_timer"
     HEALTHY_TIMER = "healthy_timer"
     PATIENCE_TIMER = "patience_timer"
+    OPENING_TIMER = "opening_timer"
     POLL_TIMER = "poll_timer"
     PROBE_TIMER = "probe_timer"
     UNATTENDED_TIMER = "unattended_timer"
@@ -139,6 +145,9 @@ class Policy:
     max_reconnect_attempts: int = 5
     healthy_s: float = 60.0
     patience_s: float = 60.0
+    opening_s: float = 10.0
+    """From a stream's first byte to `connected`. Both leave the server in one write; TCP repeats a lost piece after
+    1, 2 and 4 s (RFC 6298), so three losses in a row are still in time."""
     flapping_closes: int = 4
     flapping_window_s: float = 120.0
     flapping_life_s: float = 20.0
@@ -177,6 +186,10 @@ class Machine:
     """Unplanned ends: (when, after how long a life)."""
     brief: int = 0
     """Goodbyes right after the beginning, in a row."""
+    resets: int = 0
+    """Resets in a row: each less than healthy_s after the one before."""
+    reset_s: float | None = None
+    """When the last one came."""
     refreshed: bool = False
     """Whether the token was renewed since a request was last let in."""
     held: bool = False

@@ -1,11 +1,14 @@
 """HTTP: the only module that knows httpx2. A stream of bytes, or a page of JSON; errors mapped once, here.
 
 Redirects are followed by hand, because the token must not travel to another origin, not even from http to
-https on the same host. Source: protocol.md 2, 5, 6.
+https on the same host. Bodies are taken in and unpacked by hand, because whoever answers in the server's place
+decides how large they are, and a megabyte of gzip can hold a gigabyte. Source: protocol.md 2, 5, 6.
 """
 
 import functools
+import json
 import ssl
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -30,8 +33,14 @@ __all__ = ["POLL_PATH", "STREAM_PATH", "Stream", "Transport"]
 STREAM_PATH = "/api/v1/sync/events"
 POLL_PATH = "/api/v1/sync/poll"
 MAX_REDIRECTS = 5
+MAX_PORT = 65535
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 30.0
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Of a plain answer, unpacked. A page of the server's ends at 1 MiB and the event that crosses it (256 KiB at most):
+eight times that is what another page size would need, and still nothing to a till. As much as for a stream's event."""
+MAX_PROBLEM_BYTES = 64 * 1024
+"""Of a refusal; what is longer is not a problem document of ours."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RETRYABLE = frozenset({408, 425, 429})
 
@@ -65,8 +74,10 @@ class Transport:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         trust_env: bool = True,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         """Raises ConfigurationError for a URL that cannot be one of a server."""
+        self._max_body_bytes = max_body_bytes
         self._base = _checked_url(base_url)
         self._headers = [(k.encode("ascii"), v.encode("utf-8")) for k, v in (headers or {}).items()]
         self._request_timeout_s = request_timeout_s
@@ -100,31 +111,35 @@ class Transport:
         # No read timeout here: how long silence may last is the driver's to say.
         timeout = httpx2.Timeout(None, connect=self._connect_timeout_s, write=self._request_timeout_s)
         response = await self._send(
-            method, path, params=params, headers=headers, token=token, timeout=timeout, body=body, streamed=True
+            method, path, params=params, headers=headers, token=token, timeout=timeout, body=body
         )
         try:
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if response.status_code == 200 and media_type == "text/event-stream":
                 yield Stream(response)
                 return
-            await _read_little(response)
+            problem = await _problem(response) if _is_short(response) else b""
             if response.status_code == 200:
                 raise NotAStream(f"200, but {media_type or 'no content type'} instead of an event stream", status=200)
-            raise _failure(response)
+            raise _failure(response, problem)
         finally:
             await response.aclose()
 
     async def get_json(
         self, path: str, *, params: Mapping[str, str] | None = None, token: str | None = None
     ) -> dict[str, Any]:
-        """A plain request. Raises RequestFailed."""
-        headers = [(b"Accept", b"application/json")]
-        response = await self._send(
-            "GET", path, params=params, headers=headers, token=token, timeout=None, body=None, streamed=False
-        )
-        if response.status_code != 200:
-            raise _failure(response)
-        return _json_object(response)
+        """A plain request. Raises RequestFailed; NotAStream for what is not an object or too large."""
+        headers = [(b"Accept", b"application/json"), (b"Accept-Encoding", b"gzip")]
+        response = await self._send("GET", path, params=params, headers=headers, token=token, timeout=None, body=None)
+        try:
+            if response.status_code != 200:
+                raise _failure(response, await _problem(response))
+            document = _json_object(await _body(response, limit_bytes=self._max_body_bytes))
+        finally:
+            await response.aclose()
+        if document is None:
+            raise NotAStream("the answer is not a JSON object", status=200)
+        return document
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent."""
@@ -140,9 +155,8 @@ class Transport:
         token: str | None,
         timeout: httpx2.Timeout | None,
         body: bytes | None,
-        streamed: bool,
     ) -> httpx2.Response:
-        """The first answer that is no redirect."""
+        """The first answer that is no redirect; its body is still to be read, or closed."""
         base_path = self._base.path.rstrip("/")
         url = self._base.copy_with(path=base_path + path) if path else self._base
         if params:
@@ -156,7 +170,7 @@ class Transport:
                 request = self._client.build_request(
                     method, url, headers=sent, content=body, timeout=timeout or self._timeout
                 )
-                response = await self._client.send(request, stream=streamed, follow_redirects=False)
+                response = await self._client.send(request, stream=True, follow_redirects=False)
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     return response
                 await response.aclose()
@@ -194,40 +208,62 @@ def _checked_url(base_url: str) -> httpx2.URL:
         raise ConfigurationError(f"base_url {base_url!r} is not a URL: {exc}") from exc
     if url.scheme not in ("http", "https") or not url.host or any(c.isspace() for c in base_url):
         raise ConfigurationError(f"base_url {base_url!r} is not the http(s) address of a server")
+    if url.port is not None and not 0 < url.port <= MAX_PORT:
+        raise ConfigurationError(f"base_url {base_url!r} has a port that is not from 1 to {MAX_PORT}")
     return url
 
 
-def _failure(response: httpx2.Response) -> RequestFailed:
+def _failure(response: httpx2.Response, problem: bytes) -> RequestFailed:
     status = response.status_code
     retry_after_s = parse_retry_after(response.headers.get("retry-after"))
     if status == 204:
         return StopAsked("the server asks to stop", status=status)
     if status in (401, 403):
         return Unauthorized(f"not let in ({status})", status=status)
-    if status == 410 and "head" in (document := _json_object(response, strict=False)):
+    if status == 410 and "head" in (document := _json_object(problem) or {}):
         return CursorLost("the cursor leads nowhere", document=document)
     if status >= 500 or status in _RETRYABLE:
         return ServerBusy(f"the server answers {status}", status=status, retry_after_s=retry_after_s)
     return Refused(f"the server answers {status}", status=status)
 
 
-def _json_object(response: httpx2.Response, *, strict: bool = True) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    """The object that *body* writes; None if it does not."""
     try:
-        document = response.json()
-    except (ValueError, httpx2.ResponseNotRead) as exc:
-        if strict:
-            raise NotAStream("the answer is not JSON", status=response.status_code) from exc
-        return {}
-    if isinstance(document, dict):
-        return document
-    if strict:
-        raise NotAStream("the answer is not a JSON object", status=response.status_code)
-    return {}
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
-async def _read_little(response: httpx2.Response) -> None:
-    """Take a short body in, for its problem document; nothing is worth waiting for here."""
+def _is_short(response: httpx2.Response) -> bool:
+    """Whether its body says that it is: beside a stream, nothing else is worth waiting for."""
     declared = response.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and len(declared) < 6:
-        with _mapped():
-            await response.aread()
+    return declared.isascii() and declared.isdigit() and len(declared) < 6
+
+
+async def _problem(response: httpx2.Response) -> bytes:
+    """A refusal's body, or b"" where it is none of ours."""
+    try:
+        return await _body(response, limit_bytes=MAX_PROBLEM_BYTES)
+    except NotAStream:
+        return b""
+
+
+async def _body(response: httpx2.Response, *, limit_bytes: int) -> bytes:
+    """All of it, unpacked piece by piece. Raises NetworkFailed; NotAStream above *limit_bytes*."""
+    status, encoding = response.status_code, response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise NotAStream(f"the answer is packed as {encoding[:20]}, which was not asked for", status=status)
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16) if "gzip" in encoding else None
+    body = bytearray()
+    with _mapped():
+        async with aclosing(response.aiter_raw()) as pieces:
+            async for piece in pieces:
+                try:
+                    body += piece if unpacking is None else unpacking.decompress(piece, limit_bytes + 1 - len(body))
+                except zlib.error as exc:
+                    raise NotAStream(f"the answer cannot be unpacked: {exc}", status=status) from exc
+                if len(body) > limit_bytes:
+                    raise NotAStream(f"the answer is larger than {limit_bytes} bytes", status=status)
+    return bytes(body)

@@ -3,6 +3,8 @@
     SyncError
     └── Problem                     carries status, type, title, detail, errors
         ├── InvalidRequest     400  the request's form is wrong (parameters, JSON that does not parse)
+        ├── Unauthorized       401  nobody knows who calls; WWW-Authenticate says how to tell
+        ├── Forbidden          403  the caller is known and may not do it
         ├── NotFound           404
         ├── MethodNotAllowed   405
         ├── Conflict           409  the rules or the state forbid it
@@ -25,6 +27,7 @@ __all__ = [
     "Conflict",
     "CursorGone",
     "FieldError",
+    "Forbidden",
     "InvalidRequest",
     "MethodNotAllowed",
     "NotFound",
@@ -33,6 +36,7 @@ __all__ = [
     "SyncError",
     "TooLarge",
     "TooManyRequests",
+    "Unauthorized",
     "Unavailable",
     "Unprocessable",
     "UnsupportedMedia",
@@ -88,6 +92,14 @@ class Problem(SyncError):
 
 class InvalidRequest(Problem):
     status = 400
+
+
+class Unauthorized(Problem):
+    status = 401
+
+
+class Forbidden(Problem):
+    status = 403
 
 
 class NotFound(Problem):

@@ -9,22 +9,30 @@ import asyncio
 import random
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from time import time_ns
 
 import structlog
 from prometheus_client import CollectorRegistry
-from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sync_core.problems import MEDIA_TYPE, InvalidRequest, MethodNotAllowed, NotFound, OutcomeUnknown, Problem
+from sync_core.domain.catalog import DOMAIN
+from sync_core.problems import InvalidRequest, MethodNotAllowed, NotFound, OutcomeUnknown, Problem
+from sync_server import __version__
+from sync_server.access.caller import OPEN_CALLER
+from sync_server.api.documents import Documents
 from sync_server.api.health import Health
+from sync_server.api.paths import POLL_PATH
+from sync_server.api.problem import problem_response
 from sync_server.api.publish import Publish
+from sync_server.api.routing import merged
+from sync_server.commands.dispatch import Dispatch
+from sync_server.commands.routes import command_routes
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import FeedSettings
 from sync_server.feed.poll import Poll
@@ -34,6 +42,7 @@ from sync_server.log.base import EventLog, LogError, LogMisconfigured, LogUnavai
 from sync_server.log.open import open_log
 from sync_server.log.retention import Retention, enforce
 from sync_server.metrics import Metrics
+from sync_server.reference.routes import Reference
 from sync_server.settings import Settings
 
 __all__ = ["Application", "open_application"]
@@ -47,26 +56,34 @@ log = structlog.get_logger("sync_server")
 class Application:
     """The ASGI application, and what the process around it needs to end it well."""
 
-    def __init__(self, event_log: EventLog, feed: Feed, publish: Publish, health: Health) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        feed: Feed,
+        publish: Publish,
+        health: Health,
+        *,
+        routes: Iterable[BaseRoute] = (),
+    ) -> None:
         self.event_log = event_log
         self.feed = feed
         self.publish = publish
         self._stream = EventStream(feed)
-        self._router = Router(
-            [
-                # GET and HEAD are listed for the answer to other methods; the stream never gets here.
-                Route(STREAM_PATH, publish.__call__, methods=["GET", "HEAD", "POST"]),
-                Route("/api/v1/sync/poll", Poll(feed).__call__),
-                Route("/healthz", health.alive),
-                Route("/readyz", health.ready),
-                Route("/metrics", health.metrics),
-            ],
-            redirect_slashes=False,
+        self.routes: tuple[BaseRoute, ...] = (
+            # GET and HEAD are listed for the answer to other methods; the stream never gets here.
+            Route(STREAM_PATH, publish.__call__, methods=["GET", "HEAD", "POST"]),
+            Route(POLL_PATH, Poll(feed).__call__),
+            *routes,
+            Route("/healthz", health.alive),
+            Route("/readyz", health.ready),
+            Route("/metrics", health.metrics),
         )
+        self._router = Router(merged(self.routes), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        scope.setdefault("state", {}).setdefault("caller", OPEN_CALLER)
         scope["app"] = self  # makes the router raise its refusals instead of answering in plain text
         request_id = _request_id(scope)
         header = (b"x-request-id", request_id)
@@ -85,7 +102,7 @@ class Application:
             else:
                 await self._router(scope, receive, send_with_id)
         except Problem as problem:
-            await _problem_response(problem)(scope, receive, send_with_id)
+            await problem_response(problem)(scope, receive, send_with_id)
         except HTTPException as refusal:
             await _refusal_response(scope, refusal)(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -95,13 +112,13 @@ class Application:
                 raise
             if not started:  # cut off: the time for requests that are under way is over
                 unknown = OutcomeUnknown("The server is shutting down; send again with the same keys.", retry_after_s=1)
-                await _problem_response(unknown)(scope, receive, send_with_id)
+                await problem_response(unknown)(scope, receive, send_with_id)
         except Exception:
             log.exception("request_failed", path=scope["path"], request_id=request_id.decode())
             if started:
                 raise  # nothing can be said any more; the server cuts the connection
             bug = _Bug(f"This is a fault of the server; its log tells more under {request_id.decode()}.")
-            await _problem_response(bug)(scope, receive, send_with_id)
+            await problem_response(bug)(scope, receive, send_with_id)
 
 
 class _Bug(Problem):
@@ -139,8 +156,15 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         )
         async with feed.run():
             feed.spawn(_retain(event_log, settings))
+            routes = [
+                *Documents(DOMAIN, event_log, wall_ms=_wall_ms).routes(),
+                *command_routes(Dispatch(DOMAIN, appender)),
+                *Reference(DOMAIN, registry, version=__version__).routes(),
+            ]
             try:
-                yield Application(event_log, feed, Publish(registry, appender, feed), Health(feed, metrics))
+                yield Application(
+                    event_log, feed, Publish(registry, appender, feed), Health(feed, metrics), routes=routes
+                )
             finally:
                 await appender.aclose()
     finally:
@@ -185,13 +209,6 @@ def _refusal_response(scope: Scope, refusal: HTTPException) -> Response:
             problem = MethodNotAllowed(f"{str(scope['method'])[:20]} is not possible at {path}.")
         case _:
             problem = InvalidRequest(str(refusal.detail))
-    response = _problem_response(problem)
+    response = problem_response(problem)
     response.headers.update(refusal.headers or {})
     return response
-
-
-def _problem_response(problem: Problem) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    if problem.retry_after_s is not None:
-        headers["Retry-After"] = str(problem.retry_after_s)
-    return Response(to_json(problem.document()), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)

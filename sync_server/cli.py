@@ -16,11 +16,13 @@ import structlog
 import typer
 from rich.console import Console
 
+from sync_core.domain.catalog import DOMAIN
 from sync_core.problems import Problem, SyncError
 from sync_server import demo as demo_module
 from sync_server.console.doctor import examine
 from sync_server.console.publish import publish_file
 from sync_server.console.tail import follow
+from sync_server.console.verify import Report, verify
 from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.log.base import EventLog, LogMisconfigured
 from sync_server.log.open import new_epoch, open_log
@@ -251,6 +253,43 @@ def doctor(config: ConfigOption = None) -> None:
 
     asyncio.run(examine(settings, report))
     sys.exit(EXIT_FAILED if failed else 0)
+
+
+@app.command("verify")
+def verify_command(
+    config: ConfigOption = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only this one's log.")] = None,
+) -> None:
+    """Replay the log from its start and compare: are all stored documents what the events say?
+
+    Only reads; a server may run meanwhile. Exit status: 0 if all is as it should be, 1 if something differs.
+    """
+    wrong = 0
+
+    async def work(event_log: EventLog) -> None:
+        nonlocal wrong
+        for name in [tenant] if tenant is not None else await event_log.tenants():
+            if not await event_log.bounds([name]):
+                raise LogMisconfigured(f"There is no tenant {name!r} in this log.")
+            report = await verify(event_log, name, DOMAIN)
+            wrong += report.finding_count
+            _show_report(report)
+
+    _with_log(_existing(load_settings(config)), work, exclusive=False)
+    sys.exit(EXIT_FAILED if wrong else 0)
+
+
+def _show_report(report: Report) -> None:
+    covered = f", {report.uncovered} of them older than the log" if report.uncovered else ""
+    verdict = f"{report.finding_count} differences" if report.finding_count else "no difference"
+    out.print(
+        f"tenant {report.tenant}: {report.events} events, {report.documents} documents{covered}: {verdict}",
+        markup=False,
+    )
+    for finding in report.findings:
+        out.print(f"  - {finding}", markup=False)
+    if report.finding_count > len(report.findings):
+        out.print(f"  ... and {report.finding_count - len(report.findings)} more")
 
 
 @log_app.command("info")

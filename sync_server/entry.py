@@ -8,7 +8,10 @@ import sys
 __all__ = ["main"]
 
 EXIT_CONFIG = 2
-SERVER_LIBRARIES = frozenset({"bson", "httptools", "prometheus_client", "pymongo", "starlette", "uvicorn", "uvloop"})
+SERVER_LIBRARIES = frozenset(
+    {"bson", "httptools", "prometheus_client", "pydantic_settings", "pymongo", "starlette", "structlog", "uvicorn",
+     "uvloop"}
+)  # fmt: skip
 """What ``order-sync[server]`` brings along; anything else that is missing is a fault and shows as one."""
 
 

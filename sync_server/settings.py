@@ -35,7 +35,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from sync_core.events import REGISTRY, Delivery, EventRegistry, EventType
+from sync_core.domain.catalog import REGISTRY
+from sync_core.events import Delivery, EventRegistry, EventType
 from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN
 from sync_core.problems import SyncError
 

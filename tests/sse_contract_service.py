@@ -7,6 +7,8 @@
     DELETE <Location>  close it
     DELETE /       stop the service
 
+A body that is none of these is answered 400, with what is wrong with it.
+
 Each client is this library's own connection: its transport, its driver with the state machine, its decoder. What
 differs is the sink behind them, which reports events to ``callbackUrl`` instead of storing them, and the policy:
 any server's streams, so no polling and no patience for a first byte.
@@ -20,6 +22,8 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -42,6 +46,27 @@ CAPABILITIES = [
 DEFAULT_DELAY_S = 1.0
 
 Report = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Wanted(BaseModel):
+    """The body that opens a client."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    stream_url: str
+    callback_url: str
+    initial_delay_ms: float | None = Field(None, ge=0)
+    read_timeout_ms: float | None = Field(None, gt=0)
+    last_event_id: str | None = None
+    headers: dict[str, str] | None = None
+    method: str | None = None
+    body: str | None = None
+
+
+class Command(BaseModel):
+    """The body of a command to a client."""
+
+    command: str
 
 
 class ReportingSink:
@@ -171,37 +196,48 @@ class Service:
         return JSONResponse({"capabilities": CAPABILITIES})
 
     async def _open(self, request: Request) -> Response:
-        wanted = await request.json()
+        try:
+            wanted = Wanted.model_validate_json(await request.body())
+            client = self._client(wanted)
+        except ValidationError as exc:
+            return _refusal(exc)
+        except ValueError as exc:  # a URL or a header that cannot be one
+            return JSONResponse({"error": str(exc)}, status_code=400)
         self._count += 1
-        number, told = str(self._count), 0
+        number = str(self._count)
+        self._clients[number] = client
+        client.start()
+        return Response(status_code=201, headers={"Location": f"/clients/{number}"})
+
+    def _client(self, wanted: Wanted) -> ContractClient:
+        """Raises ValueError."""
+        told = 0
 
         async def report(message: dict[str, Any]) -> None:
             nonlocal told
             told += 1
-            await self._http.post(f"{wanted['callbackUrl']}/{told}", json=message)
+            await self._http.post(f"{wanted.callback_url}/{told}", json=message)
 
-        timeout_ms = wanted.get("readTimeoutMs")
-        delay_ms = wanted.get("initialDelayMs")
-        body = wanted.get("body")
-        client = ContractClient(
-            wanted["streamUrl"],
+        return ContractClient(
+            wanted.stream_url,
             report,
-            initial_delay_s=DEFAULT_DELAY_S if delay_ms is None else delay_ms / 1000,
-            read_timeout_s=None if timeout_ms is None else timeout_ms / 1000,
-            last_event_id=wanted.get("lastEventId") or "",
-            headers=wanted.get("headers"),
-            method=wanted.get("method") or "GET",
-            body=None if body is None else body.encode(),
+            initial_delay_s=DEFAULT_DELAY_S if wanted.initial_delay_ms is None else wanted.initial_delay_ms / 1000,
+            read_timeout_s=None if wanted.read_timeout_ms is None else wanted.read_timeout_ms / 1000,
+            last_event_id=wanted.last_event_id or "",
+            headers=wanted.headers,
+            method=wanted.method or "GET",
+            body=None if wanted.body is None else wanted.body.encode(),
         )
-        self._clients[number] = client
-        client.start()
-        return Response(status_code=201, headers={"Location": f"/clients/{number}"})
 
     async def _command(self, request: Request) -> Response:
         client = self._clients.get(request.path_params["number"])
         if client is None:
             return Response(status_code=404)
-        if (await request.json()).get("command") == "restart":
+        try:
+            wanted = Command.model_validate_json(await request.body())
+        except ValidationError as exc:
+            return _refusal(exc)
+        if wanted.command == "restart":
             client.restart()
             return Response(status_code=202)
         return Response(status_code=400)
@@ -216,6 +252,11 @@ class Service:
     async def _stop(self, _: Request) -> Response:
         self.stopped.set()
         return Response(status_code=204)
+
+
+def _refusal(exc: ValidationError) -> Response:
+    errors = exc.errors(include_context=False, include_input=False, include_url=False)
+    return JSONResponse({"errors": errors}, status_code=400)
 
 
 async def run(port: int) -> None:

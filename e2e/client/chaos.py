@@ -26,6 +26,8 @@ __all__ = ["Chaos", "Fault", "Verdict"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_S = 90.0
+READY_S = 30.0
+STOP_S = 20.0
 
 
 @dataclass
@@ -60,25 +62,34 @@ class Chaos:
 
     async def start_till(self) -> None:
         argv = [sys.executable, "-m", "e2e.client.till", self.shop.proxy.url, str(self._cache_dir), str(self._log)]
-        self._till = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL)
+        self._till = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
 
     async def kill_till(self) -> None:
         """kill -9, at whatever it is doing."""
-        till = self._till
-        if till is not None and till.returncode is None:
+        if (till := self._running_till()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 till.kill()
             await till.wait()
         self._till = None
 
     async def stop_till(self) -> None:
-        till = self._till
-        if till is not None and till.returncode is None:
-            till.send_signal(signal.SIGTERM)
-            # One that was just started may be ended before it listens to the signal: a kill like the others.
-            if await asyncio.wait_for(till.wait(), 20) not in (0, -signal.SIGTERM):
-                self.verdict.faults.append(f"the till ended with status {till.returncode}")
+        """SIGTERM, once it listens to that; anything but an orderly end is a fault."""
+        if (till := self._running_till()) is not None:
+            assert till.stdout is not None
+            ready = await asyncio.wait_for(till.stdout.readline(), READY_S)
+            if ready:
+                till.send_signal(signal.SIGTERM)
+            if (status := await asyncio.wait_for(till.wait(), STOP_S)) != 0:
+                self.verdict.faults.append(f"the till ended with status {status}, {'' if ready else 'not '}ready")
         self._till = None
+
+    def _running_till(self) -> asyncio.subprocess.Process | None:
+        """The till; one that ended by itself is a fault."""
+        till = self._till
+        if till is None or till.returncode is None:
+            return till
+        self.verdict.faults.append(f"the till ended by itself, with status {till.returncode}")
+        return None
 
     async def _publish(self) -> None:
         """Batches, each repeated with its keys until the server has taken it."""

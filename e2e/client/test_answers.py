@@ -1,9 +1,7 @@
 """What the server may answer, and what the client makes of it; how often it asks is part of each."""
 
 import asyncio
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -158,33 +156,6 @@ async def test_a_dead_server_is_asked_a_bounded_number_of_times(shop: Shop, faul
         await asyncio.sleep(1.5)
         assert len(shop.proxy.requests) == count
         assert client.health.status == "offline"
-
-
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-
-
-def block(event: str, data: dict[str, Any], event_id: str) -> bytes:
-    return f"event: {event}\nid: {event_id}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-async def test_a_server_that_only_says_goodbye_is_not_asked_without_end(shop: Shop) -> None:
-    connected = {"cursor": "aaaaaaaa.1", "head": "aaaaaaaa.1", "resume": "now", "heartbeatSeconds": 1}
-    answer = STREAM_HEAD + b"retry: 0\n" + block("connected", connected, "aaaaaaaa.1")
-    answer += block("goodbye", {"reason": "max_age"}, "aaaaaaaa.1")
-    shop.proxy.stream.answers = [answer] * 1000
-    async with shop.client():
-        await asyncio.sleep(3)
-    assert 2 < len(shop.proxy.requests) < 16
-
-
-async def test_a_server_that_answers_every_cursor_with_reset_is_no_loop(shop: Shop) -> None:
-    head = {"reason": "epoch", "head": "aaaaaaaa.5", "floor": "aaaaaaaa.0"}
-    connected = {"cursor": "aaaaaaaa.5", "head": "aaaaaaaa.5", "resume": "reset", "heartbeatSeconds": 1}
-    answer = STREAM_HEAD + block("connected", connected, "aaaaaaaa.5") + block("reset", head, "aaaaaaaa.5")
-    shop.proxy.stream.answers = [answer] * 1000
-    async with shop.client(start="bbbbbbbb.7"):
-        await asyncio.sleep(3)
-    assert len(shop.proxy.requests) < 12
 
 
 async def test_pages_of_nonsense_while_polling_are_survived(shop: Shop) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from e2e.client.harness import Shop, eventually, numbers
-from sync_client import ConfigurationError, Event, HandlerPolicy, State, Transaction
+from sync_client import ConfigurationError, Event, HandlerPolicy, State, SyncClient, Transaction
 from sync_client.backoff import Backoff
 
 QUICK = HandlerPolicy(retries=2, backoff=Backoff(base_s=0.01, cap_s=0.02))
@@ -90,6 +90,17 @@ async def test_a_dashboard_refreshes_once_for_a_burst(shop: Shop) -> None:
         assert 1 <= len(refreshes) <= 3
 
 
+async def test_a_refresh_that_is_registered_after_the_start_counts_its_errors(shop: Shop) -> None:
+    async with shop.following() as (client, _):
+
+        @client.on_dashboard_change(debounce_s=0.01)
+        def refresh() -> None:
+            raise ValueError
+
+        await shop.publish(1)
+        await eventually(lambda: client.metrics.handler_errors == 1)
+
+
 async def test_an_iterator_gets_everything_and_what_it_did_not_finish_comes_again(shop: Shop) -> None:
     async with shop.client() as client:
         await client.wait_for(State.CONNECTED, timeout_s=10)
@@ -111,6 +122,81 @@ async def test_an_iterator_gets_everything_and_what_it_did_not_finish_comes_agai
             if event.data["n"] == 9:
                 break
         assert numbers(rest) == [6, 7, 8, 9]
+
+
+async def test_an_iterator_beside_a_transactional_handler_misses_nothing_over_a_restart(shop: Shop) -> None:
+    def till() -> SyncClient:
+        client = shop.client()
+
+        @client.on("stage_change", transactional=True)
+        def book(event: Event, tx: Transaction) -> None:
+            tx.put("count", tx.get("count", 0) + 1)
+
+        return client
+
+    async with till() as client:
+        events = client.events()
+        await client.wait_for(State.CONNECTED, timeout_s=10)
+        await shop.publish(10)
+        first = [await anext(events) for _ in range(5)]
+    async with till() as client, asyncio.timeout(10):
+        events = client.events()
+        rest = [await anext(events) for _ in range(6)]
+        events.close()
+        await eventually(lambda: client.idle)
+        assert await client.value("count") == 10
+    assert (numbers(first), numbers(rest)) == ([0, 1, 2, 3, 4], [4, 5, 6, 7, 8, 9])
+
+
+async def test_an_iterator_made_before_the_start_shares_what_an_earlier_run_left_with_the_handlers(shop: Shop) -> None:
+    async with shop.client() as client:  # nobody takes anything
+        await client.wait_for(State.CONNECTED, timeout_s=10)
+        await shop.publish(5)
+        await eventually(lambda: client.health.queue_depth == 5)
+    client = shop.client()
+    got: list[Event] = []
+    client.on()(got.append)
+    events = client.events()
+    async with client, asyncio.timeout(10):
+        await client.wait_for(State.CONNECTED)
+        await eventually(lambda: len(got) == 5)
+        assert numbers([await anext(events) for _ in range(5)]) == [0, 1, 2, 3, 4]
+
+
+async def test_leaving_an_iterator_repeats_no_handlers_call(shop: Shop) -> None:
+    async with shop.following() as (client, got):
+        events = client.events()
+        await shop.publish(20)
+        async for event in events:
+            if event.data["n"] == 3:
+                break
+        del events
+        await eventually(lambda: len(got) == 20 and client.idle)
+        assert numbers(got) == shop.sent
+
+
+async def test_a_failing_handler_keeps_nobody_else_from_the_event(shop: Shop) -> None:
+    client = shop.client(handler_policy=QUICK)
+    good: list[Event] = []
+
+    @client.on("stage_change")
+    def fails(event: Event) -> None:
+        if event.data["n"] == 1:
+            raise ValueError
+
+    @client.on("stage_change", transactional=True)
+    def book(event: Event, tx: Transaction) -> None:
+        tx.put("count", tx.get("count", 0) + 1)
+
+    client.on()(good.append)
+    async with client:
+        await client.wait_for(State.CONNECTED, timeout_s=10)
+        await shop.publish(3)
+        await eventually(lambda: len(good) == 3 and client.idle)
+        assert numbers(good) == [0, 1, 2]
+        assert await client.value("count") == 3
+        assert numbers(await client.parked()) == [1]
+        assert (client.metrics.parked, client.metrics.handler_errors) == (1, 3)
 
 
 async def test_iterators_end_when_the_client_closes(shop: Shop) -> None:

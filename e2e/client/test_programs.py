@@ -162,11 +162,6 @@ async def test_probe_of_nothing() -> None:
     assert (status, "cannot be reached" in out) == (1, True)
 
 
-async def test_wrong_use_is_told_in_a_line() -> None:
-    status, _, err = await cli("watch", "not a url")
-    assert (status, err.count("\n")) == (1, 1)
-
-
 # -- examples ---------------------------------------------------------------------------------------------
 
 
@@ -186,6 +181,29 @@ async def test_example_kiosk(own_shop: Shop, tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     assert "ORDER-001: initiated" in out
     assert "[HEALTHY]" in out
+
+
+async def test_example_kiosk_shows_after_a_restart_what_it_showed_before(own_shop: Shop, tmp_path: Path) -> None:
+    argv = (sys.executable, "examples/kiosk_tk.py", "--text", "--for", "1", "--url", own_shop.proxy.url)
+    await own_shop.publish(1, orderID="ORDER-007", data={"previousStage": "empty", "newStage": "initiated", "n": 0})
+    for _ in range(2):  # the second one's server is gone: what it shows is its own
+        status, out, err = await run(*argv, XDG_CACHE_HOME=str(tmp_path))
+        assert (status, "Traceback" in err, out.count("ORDER-007: initiated")) == (0, False, 1)
+        own_shop.proxy.stream.refused = own_shop.proxy.plain.refused = True
+
+
+@pytest.mark.parametrize("example", ["kiosk_tk.py --text", "watch_order.py ORDER-001"])
+async def test_examples_end_quietly_on_ctrl_c(shop: Shop, tmp_path: Path, example: str) -> None:
+    name, *options = example.split()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, f"examples/{name}", *options, "--url", shop.proxy.url, cwd=ROOT,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        env={**clean_environment(), "NO_PROXY": "*", "XDG_CACHE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    await eventually(lambda: shop.proxy.open_streams)
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 10)
+    assert (process.returncode, err.decode()) == (0, "")
 
 
 # -- stand-alone checks -----------------------------------------------------------------------------------

@@ -130,6 +130,49 @@ async def test_a_kill_between_reset_and_resync_resyncs_after_the_restart(own_sho
     assert (numbers(got), told) == ([30], [])
 
 
+HANGING = """
+import asyncio, sys
+from pathlib import Path
+from sync_client import SyncClient
+
+async def main():
+    client = SyncClient(sys.argv[1], client_name="till", cache_dir=Path(sys.argv[2]), trust_env=False)
+
+    @client.on_resync
+    async def hang(reason):
+        print(reason, flush=True)
+        await asyncio.Event().wait()
+
+    client.on()(lambda event: print(event.id, flush=True))
+    async with client:
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_till_that_is_killed_while_its_handlers_learn_of_a_reset_tells_them_in_its_next_life(
+    own_shop: Shop,
+) -> None:
+    await away_while_trimmed(own_shop, keep=5)
+    argv = [sys.executable, "-c", HANGING, own_shop.proxy.url, str(own_shop.directory / "cache")]
+    till = await asyncio.create_subprocess_exec(
+        *argv, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert till.stdout is not None
+    try:
+        assert await asyncio.wait_for(till.stdout.readline(), 20) == b"expired\n"
+    finally:
+        till.kill()
+        left, _ = await till.communicate()
+    assert left == b""  # no event before it was known
+    client = own_shop.client()
+    got, told = watched(client)
+    async with client:
+        await eventually(lambda: len(got) == 5)
+    assert (told, numbers(got)) == (["expired"], [25, 26, 27, 28, 29])
+
+
 async def test_a_wider_filter_brings_what_it_adds_and_nothing_twice(own_shop: Shop) -> None:
     async def publish(kind: str, order: str) -> None:
         event = {"eventType": kind, "orderID": order, "data": {"newStage": "x", "status": "x"}}
@@ -153,6 +196,7 @@ async def test_a_wider_filter_brings_what_it_adds_and_nothing_twice(own_shop: Sh
         await eventually(lambda: len(got) == 3)
         assert [event.order_id for event in got] == ["B", "B", "A"]
         assert told == ["filter"]
+        assert len(own_shop.proxy.requests) == 2  # one for each client
         assert wide._intake.facts.known == []
     same = own_shop.client(filter={"orderID": ["B", "A"]})
     got, told = watched(same)
@@ -173,6 +217,7 @@ async def test_other_rights_resync(own_shop: Shop) -> None:
         client.on_resync(told.append)
         shop.proxy.cut_all()
         await eventually(lambda: told == ["access"])
+        assert len(shop.proxy.requests) <= 3
         await shop.publish(1)
         await eventually(lambda: 3 in numbers(got))
         assert numbers(got) == [0, 1, 2, 3]  # the ids are still in the cache

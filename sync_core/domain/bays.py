@@ -6,10 +6,11 @@ Source: domain.md.
 import enum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.document import Document, DocumentID, Names, Part, ShortText
+from sync_core.domain.document import Document, Part
+from sync_core.domain.fields import DocumentID, Label, Made, Names, Omittable, Text, Whole
 from sync_core.domain.orders import Order, Stage, enter_stage
 from sync_core.domain.queues import Queue, QueueID
 from sync_core.events import Delivery, EventType
@@ -18,10 +19,10 @@ from sync_core.problems import NotFound
 
 __all__ = ["COMMANDS", "EVENT_TYPES", "Bay", "BayStatus", "Job"]
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Seconds = Annotated[int, Field(ge=1, le=24 * 3600)]
+Seconds = Annotated[Whole, Field(ge=1, le=24 * 3600)]
 BayID = Annotated[DocumentID, Names("bay")]
 OrderID = Annotated[DocumentID, Names("order")]
+NewJobID = Annotated[DocumentID | None, Made()]
 
 
 class BayStatus(enum.StrEnum):
@@ -36,10 +37,10 @@ class Job(Part):
 
     jobID: DocumentID
     orderID: DocumentID
-    service: Name
+    service: Label
     startedAt: str
-    expectedSeconds: int
-    progress: int = 0
+    expectedSeconds: Whole
+    progress: Whole = 0
 
 
 class Bay(Document):
@@ -51,7 +52,7 @@ class Bay(Document):
     view_permission: ClassVar[str] = "view_bays"
 
     bayID: DocumentID
-    name: Name
+    name: Label
     status: BayStatus = BayStatus.AVAILABLE
     job: Job | None = None
 
@@ -74,7 +75,8 @@ class JobData(BaseModel):
 
 EVENT_TYPES = (
     EventType("bay_updated", document="bay"),
-    EventType("job_progress", document="bay", delivery=Delivery.LATEST, entity="jobID"),
+    # Latest of its bay, the document it carries: callers make job ids, and two bays may have the same.
+    EventType("job_progress", document="bay", delivery=Delivery.LATEST, entity="bayID"),
     EventType("job_started", JobData, command_only=True),
     EventType("job_completed", JobData, command_only=True),
     EventType("job_aborted", JobData, command_only=True),
@@ -82,20 +84,21 @@ EVENT_TYPES = (
 
 
 class CreateBay(CommandInput):
-    bayID: BayID | None = None
-    name: Name
+    bayID: Annotated[BayID | None, Made()] = None
+    name: Label
 
 
 @command("POST", "/bays", target=Bay, permission="manage_bays", emits=["bay_updated"], creates=True)
 def create(shop: Changes, given: CreateBay) -> None:
     """Add a bay; it is available."""
-    shop.create(Bay(bayID=given.bayID or shop.context.new_id(), name=given.name), "bay_updated", {"change": "created"})
+    assert given.bayID is not None
+    shop.create(Bay(bayID=given.bayID, name=given.name), "bay_updated", {"change": "created"})
 
 
 class EditBay(CommandInput):
     bayID: BayID
-    name: Name | None = None
-    status: Literal["available", "cleaning", "out_of_service"] | None = None
+    name: Omittable[Label] = None
+    status: Omittable[Literal["available", "cleaning", "out_of_service"]] = None
 
 
 @command("PATCH", "/bays/{bayID}", target=Bay, permission="run_bays", emits=["bay_updated"])
@@ -126,8 +129,8 @@ def delete(shop: Changes, given: DeleteBay) -> None:
 class StartJob(CommandInput):
     bayID: BayID
     orderID: OrderID
-    jobID: DocumentID | None = None
-    service: Name = "wash"
+    jobID: NewJobID = None
+    service: Label = "wash"
     expectedSeconds: Seconds = 900
 
 
@@ -145,8 +148,8 @@ def start_job(shop: Changes, given: StartJob) -> None:
 class CallNext(CommandInput):
     queueID: QueueID
     bayID: BayID
-    jobID: DocumentID | None = None
-    service: Name = "wash"
+    jobID: NewJobID = None
+    service: Label = "wash"
     expectedSeconds: Seconds = 900
 
 
@@ -157,8 +160,6 @@ def call_next(shop: Changes, given: CallNext) -> None:
     bay = shop.get(Bay, given.bayID, field="bayID")
     if bay.status is not BayStatus.AVAILABLE:
         raise RuleConflict(f"Bay {bay.bayID} is {bay.status}.", queue, bay)
-    if queue.paused:
-        raise RuleConflict(f"Queue {queue.queueID} is paused.", queue, bay)
     if not queue.entries:
         raise RuleConflict(f"Nobody waits in queue {queue.queueID}.", queue, bay)
     order_id = queue.entries[0].orderID
@@ -172,8 +173,9 @@ def _start(shop: Changes, bay: Bay, order: Order, given: StartJob | CallNext, *,
         raise RuleConflict(f"Bay {bay.bayID} is {bay.status}.", bay, order)
     if order.stage is not Stage.INITIATED:
         raise RuleConflict(f"Order {order.orderID} is {order.stage}; only an initiated order can start.", bay, order)
+    assert given.jobID is not None
     job = Job(
-        jobID=given.jobID or shop.context.new_id(),
+        jobID=given.jobID,
         orderID=order.orderID,
         service=given.service,
         startedAt=shop.context.now,
@@ -194,7 +196,7 @@ def _tell(shop: Changes, event_type: str, bay: Bay, job: Job, **data: Any) -> No
 class ReportProgress(CommandInput):
     bayID: BayID
     jobID: DocumentID
-    progress: int = Field(ge=0, le=100)
+    progress: Whole = Field(ge=0, le=100)
 
 
 @command("PATCH", "/bays/{bayID}/jobs/{jobID}", target=Bay, permission="run_bays", emits=["job_progress"])
@@ -229,7 +231,7 @@ def finish_job(shop: Changes, given: FinishJob) -> None:
 class AbortJob(CommandInput):
     bayID: BayID
     jobID: DocumentID
-    reason: Annotated[ShortText, StringConstraints(min_length=1)]
+    reason: Text
 
 
 @command(

@@ -9,12 +9,14 @@ OpenAPI, the client's methods and its overlays all come from here. Source: archi
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
-from sync_core.domain.document import Document, Known, Names, Ref, by_kind
+from sync_core.domain.document import Document, Known, Ref, by_kind
+from sync_core.domain.fields import Made, Names
 from sync_core.events import EventType
 from sync_core.problems import Conflict, FieldError, NotFound, SyncError, Unprocessable
 from sync_core.times import iso_from_ms
@@ -65,14 +67,10 @@ class Unloaded(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule may know beside documents and input. *now_ms* is the event's own time.
-
-    *new_id* makes ids for what the caller has not named.
-    """
+    """What a rule may know beside documents and input. *now_ms* is the event's own time."""
 
     now_ms: int
     principal: str
-    new_id: Callable[[], str]
     roles: frozenset[str] = frozenset()
 
     @property
@@ -114,7 +112,9 @@ class Changes:
     def known(self, ref: Ref) -> Known:
         """What is known under *ref*, with the changes of this command. Raises Unloaded."""
         known = self._known.get(ref)
-        return known if known is not None else self.load(ref)
+        if known is None:
+            known = self._known[ref] = self.load(ref)
+        return known
 
     def find(self, kind: type[D], document_id: str) -> D | None:
         """The document, or None if there is none (any more). Raises Unloaded."""
@@ -168,7 +168,7 @@ class Changes:
         self.events.append(DomainEvent(event_type, data, tuple(dict.fromkeys(about)), judged_by=of))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Command:
     """One declaration. *path* stands below ``/api/v1``; its parameters are fields of *input*.
 
@@ -188,28 +188,52 @@ class Command:
     creates: bool = False
     max_events: int = 8
 
-    @property
+    @cached_property
     def path_parameters(self) -> tuple[str, ...]:
         return tuple(_PATH_PARAMETER.findall(self.path))
 
-    @property
+    @cached_property
     def body_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self.input.model_fields if name not in self.path_parameters)
 
+    @cached_property
+    def _named(self) -> tuple[tuple[str, str], ...]:
+        """Fields that hold a document's id, and its kind."""
+        return tuple((name, mark.kind) for name, mark in _marks(self.input) if isinstance(mark, Names))
+
+    @cached_property
+    def _made(self) -> tuple[str, ...]:
+        """Fields whose id is made where the caller gives none."""
+        return tuple(name for name, mark in _marks(self.input) if isinstance(mark, Made))
+
+    def complete(self, given: I, new_id: Callable[[], str]) -> I:
+        """*given* with the ids that the caller has left to be made.
+
+        Once per call, before anything is loaded or kept: a rule may run several times, on a server and on a
+        replica, and is to mean the same document each time.
+        """
+        missing = [name for name in self._made if getattr(given, name) is None]
+        return given.model_copy(update={name: new_id() for name in missing}) if missing else given
+
     def refs(self, given: CommandInput) -> list[Ref]:
         """The documents that *given* names: what is loaded before the rule runs."""
-        refs = []
-        for name, info in self.input.model_fields.items():
-            for mark in info.metadata:
-                value = getattr(given, name)
-                if isinstance(mark, Names) and isinstance(value, str):
-                    refs.append(Ref(mark.kind, value))
-        return refs
+        named = ((kind, getattr(given, name)) for name, kind in self._named)
+        return [Ref(kind, value) for kind, value in named if value is not None]
 
     def target_ref(self, given: CommandInput) -> Ref | None:
         """The document that ``If-Match`` is about; None where its id is still to be made."""
         value = getattr(given, self.target.id_key, None)
         return Ref(self.target.kind, value) if isinstance(value, str) else None
+
+
+def _marks(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    """What the fields of *model* are marked with, also inside ``| None``."""
+    for name, info in model.model_fields.items():
+        for mark in info.metadata:
+            yield name, mark
+        for option in get_args(info.annotation):
+            for mark in getattr(option, "__metadata__", ()):
+                yield name, mark
 
 
 def command(
@@ -253,11 +277,22 @@ class Domain:
         self.kinds: Mapping[str, type[Document]] = MappingProxyType({kind.kind: kind for kind in kinds})
         self.commands = tuple(commands)
         self.event_types = tuple(event_types)
+        self._check()
+
+    def _check(self) -> None:
+        """Raises ValueError for declarations that do not fit together."""
         names = {event_type.name for event_type in self.event_types}
+        taken: set[tuple[str, str]] = set()
         for declared in self.commands:
-            unknown = set(declared.emits) - names
-            if unknown:
+            if unknown := set(declared.emits) - names:
                 raise ValueError(f"{declared.name} emits {sorted(unknown)}, which no event type is")
+            if unknown := set(declared.path_parameters) - set(declared.input.model_fields):
+                raise ValueError(f"{declared.name} has {sorted(unknown)} in its path and not in its input")
+            route = (declared.method, _PATH_PARAMETER.sub("{}", declared.path))
+            method = (declared.target.kind, declared.name)
+            if clash := taken & {route, method}:
+                raise ValueError(f"{' '.join(clash.pop())} is declared twice")
+            taken |= {route, method}
 
     def __add__(self, other: "Domain") -> "Domain":
         return Domain(

@@ -5,38 +5,13 @@ what is stored, and what a replica keeps: all three the same text. Source: proto
 """
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
 from sync_core.filters import tag
 
-__all__ = [
-    "Amount",
-    "Document",
-    "DocumentID",
-    "Known",
-    "Names",
-    "Part",
-    "Ref",
-    "ShortText",
-    "by_kind",
-    "two_places",
-]
-
-DOCUMENT_ID_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-MAX_AMOUNT = Decimal("9999999999.99")
-
-DocumentID = Annotated[str, StringConstraints(pattern=DOCUMENT_ID_PATTERN)]
-"""An id that a caller may make: 1 to 64 letters, digits, dots, underscores and hyphens."""
-ShortText = Annotated[str, StringConstraints(max_length=2000)]
-
-
-class Names(NamedTuple):
-    """Marks an input's field as the id of a document of *kind*, so that it is loaded beforehand."""
-
-    kind: str
+__all__ = ["Document", "Known", "Part", "Ref", "by_kind"]
 
 
 class Ref(NamedTuple):
@@ -44,41 +19,6 @@ class Ref(NamedTuple):
 
     kind: str
     id: str
-
-
-def two_places(value: Any) -> Decimal:
-    """A decimal with exactly two places. Raises ValueError for floats and for what two places cannot hold."""
-    if isinstance(value, Decimal):
-        number = value
-    elif isinstance(value, str) and len(value) <= 32:
-        try:
-            number = Decimal(value)
-        except ArithmeticError:
-            raise ValueError('a decimal number as text, such as "12.50"') from None
-    else:  # a JSON number has gone through binary floating point before we see it
-        raise ValueError('a decimal number as text, such as "12.50"')
-    if not number.is_finite() or abs(number) > MAX_AMOUNT:
-        raise ValueError(f"a number of at most {MAX_AMOUNT}")
-    rounded = number.quantize(Decimal("0.01"))
-    if rounded != number:
-        raise ValueError("at most two places after the point")
-    return rounded
-
-
-def _not_negative(value: Decimal) -> Decimal:
-    if value < 0:
-        raise ValueError("not less than 0")
-    return abs(value)  # there is a -0.00
-
-
-Amount = Annotated[
-    Decimal,
-    BeforeValidator(two_places),
-    AfterValidator(_not_negative),
-    PlainSerializer(str, return_type=str),
-    Field(json_schema_extra={"example": "12.50"}),
-]
-"""Money, gallons, meter readings: a decimal of two places, text on the wire."""
 
 
 class Part(BaseModel):

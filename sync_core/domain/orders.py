@@ -9,20 +9,19 @@ same batch. While it is in a bay its job decides. Source: domain.md.
 """
 
 import enum
-from decimal import Decimal
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
 from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.document import Amount, Document, DocumentID, Names, Part, ShortText
+from sync_core.domain.document import Document, Part
+from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, ShortText, Text
+from sync_core.domain.items import Customer, GivenCustomer, GivenItems, Item, total
 from sync_core.domain.queues import Queue
 from sync_core.events import EventType
 from sync_core.filters import tag
 
 __all__ = ["COMMANDS", "EVENT_TYPES", "Order", "Stage", "enter_stage"]
-
-MAX_ITEMS = 200
 
 
 class Stage(enum.StrEnum):
@@ -56,15 +55,7 @@ NEXT_PAYMENT: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.REFUNDED: frozenset(),
 }
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-
-
-class Item(Part):
-    sku: Label
-    name: Label
-    quantity: int = Field(ge=1, le=10_000)
-    unitPrice: Amount
 
 
 class Payment(Part):
@@ -73,11 +64,6 @@ class Payment(Part):
     currency: Currency
     method: Label | None = None
     reference: Label | None = None
-
-
-class Customer(Part):
-    name: Label | None = None
-    phone: Label | None = None
 
 
 class Order(Document):
@@ -115,10 +101,6 @@ class Order(Document):
     def is_open(self) -> bool:
         return self.stage not in (Stage.COMPLETED, Stage.CANCELLED)
 
-    @property
-    def total(self) -> Decimal:
-        return sum((item.unitPrice * item.quantity for item in self.items), Decimal("0.00"))
-
 
 EVENT_TYPES = (
     EventType("order_created", document="order"),
@@ -128,19 +110,22 @@ EVENT_TYPES = (
 )
 
 OrderID = Annotated[DocumentID, Names("order")]
-Items = Annotated[tuple[Item, ...], Field(max_length=MAX_ITEMS)]
 
 
 def enter_stage(shop: Changes, order: Order, stage: Stage, *, left_queue: bool = False, **changes: object) -> Order:
-    """Move *order* to *stage* with further *changes*: the small event for boards, and the order's own."""
-    previous = order.stage
+    """Move *order* to *stage* with further *changes*: the small event for boards, and the order's own.
+
+    Boards of the queue or bay that it comes from hear of it as well as those of where it goes.
+    """
+    before = order
     if order.queueID is not None and stage is not Stage.INITIATED:
         if not left_queue:
             _leave_queue(shop, order)
         changes["queueID"] = None
     order = order.model_copy(update={**changes, "stage": stage, "updatedAt": shop.context.now})
-    data = {"previousStage": previous.value, "newStage": stage.value}
-    shop.emit("stage_change", {"order": {"orderID": order.orderID}, **data}, about=order.tags(), of=order)
+    data = {"previousStage": before.stage.value, "newStage": stage.value}
+    about = (*before.tags(), *order.tags())
+    shop.emit("stage_change", {"order": {"orderID": order.orderID}, **data}, about=about, of=order)
     return shop.put(order, "order_stage_change", data)
 
 
@@ -158,9 +143,9 @@ def _not_in_bay(order: Order, wish: str) -> None:
 
 
 class CreateOrder(CommandInput):
-    orderID: OrderID | None = None
-    items: Items = ()
-    customer: Customer | None = None
+    orderID: Annotated[OrderID | None, Made()] = None
+    items: GivenItems = ()
+    customer: GivenCustomer | None = None
     notes: ShortText | None = None
     currency: Currency = "USD"
 
@@ -168,25 +153,19 @@ class CreateOrder(CommandInput):
 @command("POST", "/orders", target=Order, permission="create_orders", emits=["order_created"], creates=True)
 def create(shop: Changes, given: CreateOrder) -> None:
     """Take a new order: initiated if it has items, else empty."""
+    assert given.orderID is not None
     now = shop.context.now
     order = Order(
-        orderID=given.orderID or shop.context.new_id(),
+        orderID=given.orderID,
         stage=Stage.INITIATED if given.items else Stage.EMPTY,
         items=given.items,
-        payment=Payment(status=PaymentStatus.PENDING, amount=Decimal("0.00"), currency=given.currency),
+        payment=Payment(status=PaymentStatus.PENDING, amount=total(given.items), currency=given.currency),
         customer=given.customer,
         notes=given.notes,
         createdAt=now,
         updatedAt=now,
     )
-    shop.create(_priced(order), "order_created")
-
-
-def _priced(order: Order) -> Order:
-    """*order* with the amount that its items come to, as long as nothing was paid."""
-    if order.payment.status is not PaymentStatus.PENDING or not order.items:
-        return order
-    return order.model_copy(update={"payment": order.payment.model_copy(update={"amount": order.total})})
+    shop.create(order, "order_created")
 
 
 class ChangeStage(CommandInput):
@@ -212,7 +191,7 @@ def change_stage(shop: Changes, given: ChangeStage) -> None:
 
 class SetStatus(CommandInput):
     orderID: OrderID
-    status: Annotated[ShortText, StringConstraints(min_length=1)]
+    status: Text
     note: ShortText | None = None
 
 
@@ -227,7 +206,7 @@ def set_status(shop: Changes, given: SetStatus) -> None:
 class SetPayment(CommandInput):
     orderID: OrderID
     status: PaymentStatus
-    amount: Amount | None = None
+    amount: Amount
     currency: Currency | None = None
     method: Label | None = None
     reference: Label | None = None
@@ -242,9 +221,7 @@ def set_payment(shop: Changes, given: SetPayment) -> None:
         raise RuleConflict(
             f"The payment of order {order.orderID} is {payment.status} and cannot become {given.status}.", order
         )
-    wanted = given.model_dump(exclude={"orderID"}, exclude_none=True) | {"status": given.status}
-    if given.amount is not None:
-        wanted["amount"] = given.amount
+    wanted = {name: value for name, value in given if name != "orderID" and value is not None}
     payment = payment.model_copy(update=wanted)
     changed = order.model_copy(update={"payment": payment, "updatedAt": shop.context.now})
     shop.put(changed, "payment_update", payment.model_dump(mode="json", exclude_none=True))
@@ -252,21 +229,24 @@ def set_payment(shop: Changes, given: SetPayment) -> None:
 
 class EditOrder(CommandInput):
     orderID: OrderID
-    items: Items | None = None
-    customer: Customer | None = None
+    items: Omittable[GivenItems] = None
+    customer: GivenCustomer | None = None
     notes: ShortText | None = None
 
 
 @command("PATCH", "/orders/{orderID}", target=Order, permission="edit_orders", emits=["order_updated"])
 def edit(shop: Changes, given: EditOrder) -> None:
-    """Change an order's items, customer or notes; what is null is taken away, what is absent stays."""
+    """Change an order's items, customer or notes; what is null is taken away, what is absent stays.
+
+    What is to be paid follows the items, until it is paid.
+    """
     order = shop.get(Order, given.orderID)
     if not order.is_open and given.items is not None:
         raise RuleConflict(f"Order {order.orderID} is {order.stage}; its items stand.", order)
-    wanted = {name: getattr(given, name) for name in given.model_fields_set - {"orderID"}}
-    if "items" in wanted:
-        wanted["items"] = wanted["items"] or ()
-    shop.put(_priced(order.model_copy(update={**wanted, "updatedAt": shop.context.now})), "order_updated")
+    wanted: dict[str, object] = {name: value for name, value in given if name in given.model_fields_set}
+    if given.items is not None and order.payment.status in (PaymentStatus.PENDING, PaymentStatus.FAILED):
+        wanted["payment"] = order.payment.model_copy(update={"amount": total(given.items)})
+    shop.put(order.model_copy(update={**wanted, "updatedAt": shop.context.now}), "order_updated")
 
 
 class DeleteOrder(CommandInput):

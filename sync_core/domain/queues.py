@@ -5,10 +5,9 @@ Who enters stands behind everybody of the same or a higher priority; ``move`` pu
 
 from typing import Annotated, ClassVar
 
-from pydantic import StringConstraints
-
 from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.document import Document, DocumentID, Names, Part
+from sync_core.domain.document import Document, Part
+from sync_core.domain.fields import DocumentID, Label, Made, Names, Omittable, StrictBool, Whole
 from sync_core.events import EventType
 
 __all__ = ["Entry", "Queue", "QueueID"]
@@ -16,16 +15,15 @@ __all__ = ["Entry", "Queue", "QueueID"]
 MAX_ENTRIES = 500
 """A queue leaves as one event of at most 256 KiB."""
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 QueueID = Annotated[DocumentID, Names("queue")]
 
 
 class Entry(Part):
     """One that waits. *ticket* is the number in the customer's hand."""
 
-    ticket: int
+    ticket: Whole
     orderID: DocumentID
-    priority: int
+    priority: Whole
     enteredAt: str
 
 
@@ -38,10 +36,10 @@ class Queue(Document):
     view_permission: ClassVar[str] = "view_queues"
 
     queueID: DocumentID
-    name: Name
-    paused: bool = False
+    name: Label
+    paused: StrictBool = False
     entries: tuple[Entry, ...] = ()
-    nextTicket: int = 1
+    nextTicket: Whole = 1
 
     @property
     def state(self) -> str:
@@ -68,26 +66,26 @@ EVENT_TYPES = (EventType("queue_updated", document="queue"),)
 
 
 class CreateQueue(CommandInput):
-    queueID: QueueID | None = None
-    name: Name
+    queueID: Annotated[QueueID | None, Made()] = None
+    name: Label
 
 
 @command("POST", "/queues", target=Queue, permission="manage_queues", emits=["queue_updated"], creates=True)
 def create(shop: Changes, given: CreateQueue) -> None:
     """Open a new queue."""
-    queue = Queue(queueID=given.queueID or shop.context.new_id(), name=given.name)
-    shop.create(queue, "queue_updated", {"change": "created"})
+    assert given.queueID is not None
+    shop.create(Queue(queueID=given.queueID, name=given.name), "queue_updated", {"change": "created"})
 
 
 class EditQueue(CommandInput):
     queueID: QueueID
-    name: Name | None = None
-    paused: bool | None = None
+    name: Omittable[Label] = None
+    paused: Omittable[StrictBool] = None
 
 
 @command("PATCH", "/queues/{queueID}", target=Queue, permission="manage_queues", emits=["queue_updated"])
 def edit(shop: Changes, given: EditQueue) -> None:
-    """Rename, pause or resume a queue."""
+    """Rename, pause or resume a queue. A paused one takes nobody in; those who wait are still called."""
     queue = shop.get(Queue, given.queueID)
     wanted = given.model_dump(exclude={"queueID"}, exclude_none=True)
     shop.put(queue.model_copy(update=wanted), "queue_updated", {"change": "edited"})

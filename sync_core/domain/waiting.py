@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.document import DocumentID, Names
+from sync_core.domain.fields import DocumentID, Names, Whole
 from sync_core.domain.orders import Order, Stage
 from sync_core.domain.queues import MAX_ENTRIES, Entry, Queue, QueueID
 from sync_core.problems import NotFound
@@ -18,7 +18,7 @@ OrderID = Annotated[DocumentID, Names("order")]
 class EnterQueue(CommandInput):
     queueID: QueueID
     orderID: OrderID
-    priority: int = Field(default=0, ge=-1000, le=1000)
+    priority: Whole = Field(default=0, ge=-1000, le=1000)
     """Larger goes first."""
 
 
@@ -72,8 +72,8 @@ def leave(shop: Changes, given: LeaveQueue) -> None:
 
 class MoveEntry(CommandInput):
     queueID: QueueID
-    orderID: OrderID
-    position: int = Field(ge=1, le=MAX_ENTRIES)
+    orderID: DocumentID
+    position: Whole = Field(ge=1, le=MAX_ENTRIES)
     """1 is called next; beyond the end means last."""
 
 

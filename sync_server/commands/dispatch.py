@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from sync_core.domain.command import Command, CommandInput, Domain, RuleConflict
-from sync_core.domain.document import Document
+from sync_core.domain.command import Command, CommandInput, Domain
 from sync_core.problems import Unprocessable
 from sync_server.access.caller import Caller
 from sync_server.api.faults import faults_of
-from sync_server.commands.answer import Answer
+from sync_server.commands.answer import Answer, Carried
 from sync_server.commands.write import CommandWrite, Guard, Lookup
 from sync_server.log.appender import Appender
 from sync_server.log.records import OutcomeKey
@@ -53,22 +52,26 @@ class Dispatch:
         write = CommandWrite(
             domain=self.domain,
             command=call.command,
-            given=call.given,
+            given=call.command.complete(call.given, self._ids),
             principal=caller.principal,
+            rights=caller.rights,
             client_id=call.client_id,
-            new_id=self._ids,
             guard=call.guard,
             key=None if call.key is None else OutcomeKey(caller.principal, call.key),
             fingerprint=call.fingerprint,
             size_bytes=call.size_bytes,
         )
         answer = await self._appender.append(caller.tenant, write)
-        return _visible(caller, answer)
+        return answer.seen_by(self._sees(caller))
 
     async def outcome(self, caller: Caller, key: str) -> Answer | None:
         """What became of the command with that key; None if nothing is known of it."""
-        answer = await self._appender.append(caller.tenant, Lookup(self.domain, OutcomeKey(caller.principal, key)))
-        return None if answer is None else _visible(caller, answer)
+        answer = await self._appender.append(caller.tenant, Lookup(OutcomeKey(caller.principal, key)))
+        return None if answer is None else answer.seen_by(self._sees(caller))
+
+    def _sees(self, caller: Caller) -> Callable[[Carried], bool]:
+        kinds, rights = self.domain.kinds, caller.rights
+        return lambda item: rights.sees_document(kinds[item.kind], item.grants, item.audience)
 
 
 def checked(command: Command, body: bytes) -> CommandInput:
@@ -77,15 +80,3 @@ def checked(command: Command, body: bytes) -> CommandInput:
         return command.input.model_validate_json(body, strict=True)
     except ValidationError as exc:
         raise Unprocessable("The command cannot be accepted.", errors=tuple(faults_of(exc))) from None
-
-
-def _visible(caller: Caller, answer: Answer) -> Answer:
-    def sees(document: Document) -> bool:
-        return caller.rights.sees_document(type(document), document.grants(), document.audience())
-
-    refusal = answer.refusal
-    if isinstance(refusal, RuleConflict) and not all(sees(document) for document in refusal.documents):
-        refusal = RuleConflict(refusal.detail, *filter(sees, refusal.documents))
-    changed = tuple(item for item in answer.changed if sees(item.document))
-    return Answer(answer.cursor, changed, refusal, answer.repeated)
-

@@ -4,7 +4,6 @@ From the rule's changes it makes what the log holds: each event rendered once, e
 JSON text that its event carries.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic_core import to_json
@@ -15,13 +14,20 @@ from sync_core.domain.document import Document, Known, Ref
 from sync_core.envelope import envelope_tail
 from sync_core.events import MAX_EVENT_BYTES
 from sync_core.problems import Conflict, FieldError, NotFound, TooLarge, Unprocessable
-from sync_server.commands.answer import Answer, Changed
+from sync_server.access.rights import Rights
+from sync_server.commands.answer import Answer, Carried, Refusal
 from sync_server.log.group import Decision, View
 from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey, Reach, StoredDocument
 
-__all__ = ["CommandWrite", "Guard", "Lookup"]
+__all__ = ["CommandWrite", "Guard", "Lookup", "Stale"]
 
 _ENVELOPE_HEAD_BYTES = 160
+
+
+class Stale(RuleConflict):
+    """``If-Match`` names another version than there is: whoever asks should look again, and may then ask again."""
+
+    type = "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +37,26 @@ class Guard:
     versions: frozenset[int]
 
     def check(self, target: Document | None, *, what: str) -> None:
-        """Raises NotFound, or RuleConflict with the target as it is."""
+        """Raises NotFound, or Stale with the target as it is."""
         if target is None:
             raise NotFound(f"There is no {what}, which If-Match asks for.")
         if self.versions and target.version not in self.versions:
-            raise RuleConflict(f"The {what} has changed; it is at version {target.version}.", target)
+            raise Stale(f"The {what} has changed; it is at version {target.version}.", target)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandWrite:
-    """One call of a command (a Write). *key* and *fingerprint* where it is to take effect at most once."""
+    """One call of a command (a Write). *key* and *fingerprint* where it is to take effect at most once.
+
+    Of the documents that it names those do not exist for it which *rights* do not let its caller see.
+    """
 
     domain: Domain
     command: Command
     given: CommandInput
     principal: str
+    rights: Rights
     client_id: str | None
-    new_id: Callable[[], str]
     guard: Guard | None
     key: OutcomeKey | None
     fingerprint: str
@@ -68,21 +77,38 @@ class CommandWrite:
     def decide(self, view: View) -> Decision[Answer]:
         if self.key is not None and (known := view.outcomes.get(self.key)) is not None:
             return Decision([], {}, self._again(known))
+        hidden = self._hidden(view)
         changes = Changes(
-            load=lambda ref: self._known(view, ref),
-            context=Context(view.time_ms, self.principal, self.new_id),
+            load=lambda ref: Known(None, 0) if ref in hidden else self._known(view, ref),
+            context=Context(view.time_ms, self.principal),
             kinds=self.domain.kinds,
         )
         try:
             self._check_guard(changes)
             self.command.rule(changes, self.given)
         except (Conflict, Unprocessable) as refusal:
-            answer = Answer(str(Cursor(view.epoch, view.next_seq - 1)), refusal=refusal)
+            answer = Answer(str(Cursor(view.epoch, view.next_seq - 1)), refusal=Refusal.of(refusal))
             return Decision([], self._outcome(view, answer), answer)
         return self._accepted(view, changes)
 
+    def _hidden(self, view: View) -> frozenset[Ref]:
+        """What it names and its caller may not see; not the id under which it is to create, which may be taken."""
+        if self.rights.permissions is None:
+            return frozenset()
+        command = self.command
+        makes_target = command.creates and command.target.id_key not in command.path_parameters
+        created = command.target_ref(self.given) if makes_target else None
+        hidden = set()
+        for ref in self.refs:
+            document = self._known(view, ref).document
+            if document is None or ref == created:
+                continue
+            if not self.rights.sees_document(type(document), document.grants(), document.audience()):
+                hidden.add(ref)
+        return frozenset(hidden)
+
     def _again(self, known: Outcome) -> Answer:
-        answer = Answer.parse(known.result, self.domain) if known.fingerprint == self.fingerprint else None
+        answer = Answer.parse(known.result) if known.fingerprint == self.fingerprint else None
         if answer is None:
             fault = FieldError("Idempotency-Key", "was used with another request; a new command needs a new key")
             raise Unprocessable("The idempotency key was used before with another request.", errors=(fault,))
@@ -109,17 +135,21 @@ class CommandWrite:
     def _accepted(self, view: View, changes: Changes) -> Decision[Answer]:
         events: list[NewEvent] = []
         documents: list[StoredDocument] = []
-        changed: dict[Ref, Changed] = {}
+        changed: dict[Ref, Carried] = {}
+        parsed: dict[Ref, Document] = {}
         for event in changes.events:
             document = event.document
             body = _body(event) if document is not None else ""
             events.append(self._event(event, body))
             if document is not None:
                 documents.append(_stored(event, body, seq=view.next_seq + len(events) - 1, time_ms=view.time_ms))
-                changed[document.ref] = Changed(document, event.deleted, body)
+                changed[document.ref] = Carried.of(document, body=body, deleted=event.deleted)
+                if event.deleted:
+                    parsed.pop(document.ref, None)
+                else:
+                    parsed[document.ref] = document
         answer = Answer(str(Cursor(view.epoch, view.next_seq + len(events) - 1)), tuple(changed.values()))
-        parsed = [c.document for c in changed.values() if not c.deleted]
-        return Decision(events, self._outcome(view, answer), answer, documents, parsed)
+        return Decision(events, self._outcome(view, answer), answer, documents, tuple(parsed.values()))
 
     def _outcome(self, view: View, answer: Answer) -> dict[OutcomeKey, Outcome]:
         if self.key is None:
@@ -145,7 +175,6 @@ class Lookup:
     """Asks what became of a key (a Write that writes nothing). It goes through the appender, so whatever is being
     committed under that key has been decided by then."""
 
-    domain: Domain
     key: OutcomeKey
     reserve: int = 0
     size_bytes: int = 0
@@ -160,7 +189,7 @@ class Lookup:
 
     def decide(self, view: View) -> Decision[Answer | None]:
         known = view.outcomes.get(self.key)
-        return Decision([], {}, None if known is None else Answer.parse(known.result, self.domain))
+        return Decision([], {}, None if known is None else Answer.parse(known.result))
 
 
 def _body(event: DomainEvent) -> str:
@@ -185,28 +214,25 @@ def _reach(event: DomainEvent) -> Reach:
     document, before = event.document, event.before
     if document is None:
         of = event.judged_by
-        return Reach("", "", 0, grants=of.grants() if of else (), audience=of.audience() if of else ())
+        return Reach("", "", 0) if of is None else Reach(of.kind, of.id, 0, grants=of.grants(), audience=of.audience())
     reach = Reach(
         document.kind, document.id, document.version, grants=document.grants(), audience=document.audience(),
         sample=event.sample,
     )  # fmt: skip
-    if before is None or event.deleted:
+    if before is None or event.deleted or not _took_away(before, event.tags, reach):
         return reach
-    return reach._replace(
-        left=_gone(before.tags(), event.tags),
-        grants_left=_gone(before.grants(), reach.grants),
-        audience_left=_audience_left(before.audience(), reach.audience),
-    )
+    return reach._replace(left=before.tags(), grants_left=before.grants(), audience_left=before.audience())
 
 
-def _gone(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[str, ...]:
-    return () if before == after else tuple(item for item in before if item not in after)
+def _took_away(before: Document, tags: tuple[str, ...], after: Reach) -> bool:
+    """Whether somebody might have found or seen the document as it was *before*, and not as it is."""
+    audience = before.audience()
+    narrowed = bool(after.audience) if not audience else _lost(audience, after.audience)
+    return narrowed or _lost(before.tags(), tags) or _lost(before.grants(), after.grants)
 
 
-def _audience_left(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[str, ...]:
-    if not after:
-        return ()
-    return _gone(before, after) if before else ("*",)
+def _lost(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+    return before != after and not set(before) <= set(after)
 
 
 def _stored(event: DomainEvent, body: str, *, seq: int, time_ms: int) -> StoredDocument:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from sync_core.problems import Problem, SyncError
-from sync_server.api.publish import MAX_BODY_BYTES
+from sync_server.api.body import MAX_BODY_BYTES
 from sync_server.api.submission import MAX_EVENTS
 from sync_server.console.talk import Refused, checked, client, is_served, server_url
 from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT

@@ -1,46 +1,65 @@
 """Channels: readers who want and may see the same, and are therefore sent the very same bytes.
 
-The index finds an event's channels by its tags and type, so 10,000 readers of 10,000 orders are not 10,000
-filter tests per event: cost follows matches.
+The index finds an event's channels by who may see it and by its tags and type, so 10,000 readers of 10,000 orders
+are not 10,000 tests per event, whether they filter by their order or are bound to it: cost follows matches.
+
+A channel's readers share their rights but for labels of one person (``user:12``), or every user would be a channel
+of its own. Who is addressed by such a label, has caused what waits, or is not drawn for a sample gets a piece of
+its own in that flush.
 """
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from sync_core.filters import Filter
+from sync_server.access.rights import Rights
+from sync_server.feed.view import Sight
 from sync_server.feed.window import FeedEvent
 
 if TYPE_CHECKING:
     from sync_server.feed.reader import Reader
 
-__all__ = ["Channel", "ChannelIndex"]
+__all__ = ["Channel", "ChannelIndex", "Piece"]
+
+Places = dict[str, dict["Channel", None]]
+"""Channels by a tag or a type that their filter asks for; without any, by EVERYTHING."""
+EVERYTHING = "*"
+
+Piece = tuple[list["Reader"], list[FeedEvent]]
+"""Readers, and what all of them are sent next."""
 
 
 class Channel:
-    """One filter, its live readers, and what waits for the next flush.
+    """One sight, its live readers, and what waits for the next flush.
 
-    *readers* get every flush as it is; *echo* are those who gave a client id and must not see their own
-    events. *waiters* are long polls, woken by the next flush.
+    *waiters* are long polls, woken by the next flush.
     """
 
     __slots__ = (
+        "_echo",
+        "_named",
+        "_pending",
+        "_uneven",
         "advanced_s",
-        "echo",
-        "filter",
         "heartbeat_due_s",
-        "pending",
         "readers",
         "sent_seq",
+        "sight",
         "waiters",
     )
 
-    def __init__(self, wanted: Filter) -> None:
-        self.filter = wanted
+    def __init__(self, sight: Sight) -> None:
+        self.sight = sight
         self.readers: set[Reader] = set()
-        self.echo: set[Reader] = set()
-        self.waiters: set[asyncio.Future[None]] = set()
-        self.pending: list[FeedEvent] = []
+        self.waiters: set[asyncio.Future[bool]] = set()
+        self._echo: dict[tuple[str | None, str], set[Reader]] = {}
+        """Readers who do not want to be told what they caused, by the client and principal that cause it."""
+        self._pending: list[FeedEvent] = []
+        self._uneven = False
+        """Whether what waits is more than events that are for all readers as they are."""
+        self._named: set[Reader] = set()
+        """Readers for whom some of it is by a label of theirs alone."""
         self.sent_seq = 0
         """Highest id that the live readers were sent, as far as all of them have it."""
         self.heartbeat_due_s = 0.0
@@ -48,45 +67,85 @@ class Channel:
 
     @property
     def unused(self) -> bool:
-        return not (self.readers or self.echo or self.waiters)
+        return not (self.readers or self.waiters)
 
-    def __iter__(self) -> Iterator["Reader"]:
-        """All live readers; a copy, since writing to one may remove it."""
-        return iter([*self.readers, *self.echo])
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for the next flush."""
+        return bool(self._pending)
 
     def add(self, reader: "Reader") -> None:
-        (self.echo if reader.hides_echo else self.readers).add(reader)
+        self.readers.add(reader)
+        if reader.view.client_id is not None:
+            self._echo.setdefault(reader.view.echo, set()).add(reader)
 
     def discard(self, reader: "Reader") -> None:
-        (self.echo if reader.hides_echo else self.readers).discard(reader)
+        self.readers.discard(reader)
+        echo = self._echo.get(reader.view.echo)
+        if echo is not None:
+            echo.discard(reader)
+            if not echo:
+                del self._echo[reader.view.echo]
 
-    def take_pending(self) -> list[FeedEvent]:
-        """What waits, and nothing waits any more. Long polls are woken."""
-        events, self.pending = self.pending, []
-        self.take_waiters()
-        return events
+    def note(self, event: FeedEvent, *, named: "Reader | None" = None) -> None:
+        """*event* is for this channel, whole or as removed; or, perhaps besides, for one of its readers by name."""
+        if not self._pending or self._pending[-1] is not event:
+            self._pending.append(event)
+        if named is not None:
+            self._named.add(named)
+        if named is not None or event.removal is not None or event.sample is not None:
+            self._uneven = True
 
-    def take_waiters(self) -> None:
+    def take(self) -> list[Piece]:
+        """What waits, by who gets what, and nothing waits any more. Long polls are woken."""
+        pending, uneven = self._pending, self._uneven
+        self._pending, self._uneven = [], False
+        self.wake()
+        apart: set[Reader] = set()
+        if self._echo:
+            apart.update(*(self._echo.get((event.client_id, event.principal), ()) for event in pending))
+        common = pending
+        if uneven:
+            common = [shown for event in pending if (shown := self.sight.shows(event)) is not None]
+            apart |= self.readers if any(event.sample is not None for event in common) else self._named & self.readers
+            self._named = set()
+        pieces = [(list(self.readers - apart if apart else self.readers), common)]
+        if apart:
+            pieces += _pieces_apart(apart, pending)
+        return [(readers, events) for readers, events in pieces if readers and events]
+
+    def wake(self) -> None:
         """Wake the long polls; they look for themselves whether there is something for them."""
         for waiter in self.waiters:
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(True)
         self.waiters.clear()
 
-    def visible_to(self, reader: "Reader", pending: list[FeedEvent]) -> list[FeedEvent]:
-        """*pending* itself, unless some of it is the reader's own, which it asked not to be told again."""
-        visible = [event for event in pending if not reader.view.caused(event)]
-        return visible if len(visible) < len(pending) else pending
+
+def _pieces_apart(readers: Iterable["Reader"], pending: list[FeedEvent]) -> Iterable[Piece]:
+    """Pieces for *readers* one by one; those who get the same share one."""
+    pieces: dict[tuple[int, ...], Piece] = {}
+    for reader in readers:
+        events = reader.view.shown(pending)
+        pieces.setdefault(tuple(map(id, events)), ([], events))[0].append(reader)
+    return pieces.values()
 
 
 class ChannelIndex:
-    """The channels of one tenant, found by filter and by event."""
+    """The channels of one tenant, found by sight and by event."""
 
     def __init__(self) -> None:
-        self._channels: dict[Filter, Channel] = {}
-        self._by_tag: dict[str, list[Channel]] = {}
-        self._by_type: dict[str, list[Channel]] = {}
-        self._everything: list[Channel] = []
+        self._channels: dict[Sight, Channel] = {}
+        self._open: Places = {}
+        """Of those who may see everything."""
+        self._public: Places = {}
+        """Of those who see whatever has no audience."""
+        self._by_label: dict[str, Places] = {}
+        """Of those whom an audience with that label lets see."""
+        self._by_grant: dict[str, Places] = {}
+        """Of those who are bound to that entity."""
+        self._persons: dict[str, set[Reader]] = {}
+        """Live readers by labels that are theirs alone, which their channel does not know."""
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -95,48 +154,105 @@ class ChannelIndex:
         """All channels; a copy."""
         return iter(list(self._channels.values()))
 
-    def channel(self, wanted: Filter) -> Channel:
-        """The channel of that filter, made if it is the first."""
-        channel = self._channels.get(wanted)
+    def channel(self, sight: Sight) -> Channel:
+        """The channel of that sight, made if it is the first."""
+        channel = self._channels.get(sight)
         if channel is None:
-            channel = self._channels[wanted] = Channel(wanted)
-            for places in self._places(wanted):
-                places.append(channel)
+            channel = self._channels[sight] = Channel(sight)
+            for area in self._areas(sight.rights):
+                for place in _places(sight.filter):
+                    area.setdefault(place, {})[channel] = None
         return channel
 
     def release(self, channel: Channel) -> None:
         """Forget *channel* if nobody uses it any more."""
-        if not channel.unused or self._channels.get(channel.filter) is not channel:
+        sight = channel.sight
+        if not channel.unused or self._channels.get(sight) is not channel:
             return
-        del self._channels[channel.filter]
-        for places in self._places(channel.filter):
-            places.remove(channel)
-        for tag in channel.filter.tags:
-            if not self._by_tag[tag]:
-                del self._by_tag[tag]
-        for event_type in channel.filter.event_types:
-            if not self._by_type.get(event_type, True):
-                del self._by_type[event_type]
+        del self._channels[sight]
+        for area in self._areas(sight.rights):
+            for place in _places(sight.filter):
+                del area[place][channel]
+                if not area[place]:
+                    del area[place]
+        _drop_empty(self._by_label, sight.rights.labels)
+        _drop_empty(self._by_grant, sight.rights.bound)
 
-    def matching(self, event: FeedEvent) -> list[Channel]:
-        """The channels whose filter lets *event* through, each once."""
-        found = [*self._everything, *self._by_type.get(event.event_type, ())]
-        if self._by_tag:
-            tagged: dict[Channel, None] = {}
-            for tag in event.tags:
-                for channel in self._by_tag.get(tag, ()):
-                    if not channel.filter.event_types or event.event_type in channel.filter.event_types:
-                        tagged[channel] = None
-            found += tagged
+    def join(self, reader: "Reader") -> None:
+        """*reader* is live in its channel from here on."""
+        reader.channel.add(reader)
+        for label in reader.view.sight.rights.personal:
+            self._persons.setdefault(label, set()).add(reader)
+
+    def leave(self, reader: "Reader") -> None:
+        """The opposite of ``join``."""
+        reader.channel.discard(reader)
+        for label in reader.view.sight.rights.personal:
+            self._persons[label].discard(reader)
+        _drop_empty(self._persons, reader.view.sight.rights.personal)
+
+    def matching(self, event: FeedEvent) -> Iterable[Channel]:
+        """The channels that *event* is for, whole or as removed, each once."""
+        if event.removal is None:
+            return self._seeing(event)
+        return self._seeing(event) | self._seeing(event.removal)
+
+    def named(self, event: FeedEvent) -> list["Reader"]:
+        """Live readers that *event* is for, whole or as removed, by a label of theirs alone."""
+        if not self._persons:
+            return []
+        labels = event.access.audience
+        if event.removal is not None:
+            labels += event.removal.access.audience
+        readers = {reader for label in labels for reader in self._persons.get(label, ())}
+        return [reader for reader in readers if reader.view.sight.shows(event) is not None]
+
+    def _seeing(self, event: FeedEvent) -> dict[Channel, None]:
+        """The channels that see *event* as it stands."""
+        found: dict[Channel, None] = {}
+        _collect(self._open, event, found)
+        access = event.access
+        areas = [] if access.audience else [self._public]
+        areas += [self._by_label[label] for label in access.audience if label in self._by_label]
+        areas += [self._by_grant[grant] for grant in access.grants if grant in self._by_grant]
+        within: dict[Channel, None] = {}
+        for area in areas:
+            _collect(area, event, within)
+        # The areas are where to look; whether it may be shown is the rule's to say.
+        found.update((channel, None) for channel in within if channel.sight.rights.may_see(access))
         return found
 
-    def _places(self, wanted: Filter) -> Iterator[list[Channel]]:
-        """The lists that a channel of that filter stands in."""
-        if wanted.tags:
-            for tag in wanted.tags:
-                yield self._by_tag.setdefault(tag, [])
-        elif wanted.event_types:
-            for event_type in wanted.event_types:
-                yield self._by_type.setdefault(event_type, [])
-        else:
-            yield self._everything
+    def _areas(self, rights: Rights) -> Iterator[Places]:
+        """Where channels with these rights stand; events are looked up there by what it takes to see them."""
+        if rights.permissions is None:
+            yield self._open
+            return
+        for label in rights.labels:
+            yield self._by_label.setdefault(label, {})
+        for entity in rights.bound:
+            yield self._by_grant.setdefault(entity, {})
+        if not rights.bound:
+            yield self._public
+
+
+def _places(wanted: Filter) -> Iterable[str]:
+    return wanted.tags or wanted.event_types or (EVERYTHING,)
+
+
+def _collect(area: Places, event: FeedEvent, found: dict[Channel, None]) -> None:
+    """Add to *found* the channels of *area* whose filter lets *event* through."""
+    if not area:
+        return
+    event_type = event.event_type
+    found.update(area.get(EVERYTHING, ()))
+    found.update(area.get(event_type, ()))
+    for tag in event.tags:
+        for channel in area.get(tag, ()):
+            if not channel.sight.filter.event_types or event_type in channel.sight.filter.event_types:
+                found[channel] = None
+
+
+def _drop_empty(areas: dict[str, Any], keys: Iterable[str]) -> None:
+    for key in keys:
+        if not areas.get(key, True):
+            del areas[key]

@@ -8,10 +8,11 @@ Two ways, both through what the ASGI server gave us:
   internals of uvicorn's httptools protocol, in this one place: chunked framing, once per flush for all
   readers, and the flow control's pause flag. Worth 12 to 32 % of all CPU (docs/adr/0002-push-hub.md).
 
-The two are told apart by ``connect``, after the response's head was sent.
+The two are told apart by ``connect``, after the response's head was sent. For HTTP/1.0 uvicorn is kept from chunking.
 """
 
 import asyncio
+import sys
 from collections.abc import Generator
 from functools import cached_property
 from typing import Any, Protocol
@@ -126,19 +127,61 @@ class UvicornConnection(AsgiConnection):
         self._cycle.transport.abort()
 
 
+class PlainUvicornConnection(UvicornConnection):
+    """The same without chunks, for HTTP/1.0: the body goes on until the connection closes."""
+
+    __slots__ = ()
+
+    def write(self, chunk: Chunk) -> Blocked | None:
+        return super().write(_Unframed(chunk.body))
+
+    def finish(self, body: bytes) -> None:
+        if self._flow.write_paused:
+            self.abort()
+        elif not self._cycle.disconnected:
+            self._write(body)
+            self._cycle.transport.close()
+
+
+class _Unframed(Chunk):
+    """Bytes that leave as they are."""
+
+    @cached_property
+    def framed(self) -> bytes:
+        return self.body
+
+
+def delimit_by_close(send: Send) -> None:
+    """Let the response that *send* is about to begin end with its connection, as HTTP/1.0 has it.
+
+    uvicorn would chunk it, which such a client does not understand. Does nothing for another server.
+    """
+    cycle = _uvicorn_cycle(send)
+    if cycle is not None and hasattr(cycle, "expected_content_length"):
+        cycle.chunked_encoding = False
+        cycle.expected_content_length = sys.maxsize
+
+
 def connect(send: Send) -> Connection:
     """The fastest way to write to the response that *send* has just begun."""
+    cycle = _uvicorn_cycle(send)
+    if cycle is None or not getattr(cycle, "response_started", False):
+        return AsgiConnection(send)
+    return (UvicornConnection if cycle.chunked_encoding else PlainUvicornConnection)(send, cycle)
+
+
+def _uvicorn_cycle(send: Send) -> Any:
+    """The object behind uvicorn's *send*, if it is as we know it; else None."""
     cycle = getattr(send, "__self__", None)
     if (
         type(cycle).__module__ == "uvicorn.protocols.http.httptools_impl"
-        and getattr(cycle, "chunked_encoding", None) is True
-        and getattr(cycle, "response_started", False)
+        and hasattr(cycle, "chunked_encoding")
         and hasattr(getattr(cycle, "flow", None), "write_paused")
         and hasattr(getattr(cycle, "transport", None), "abort")
         and hasattr(cycle, "disconnected")
     ):
-        return UvicornConnection(send, cycle)
-    return AsgiConnection(send)
+        return cycle
+    return None
 
 
 def _step(coroutine: Any) -> Blocked | None:

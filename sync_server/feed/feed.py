@@ -6,18 +6,24 @@ stream, one query a second over the heads of the tenants that have a hub.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 
+from sync_core.domain.catalog import DOMAIN
+from sync_core.domain.command import Domain
 from sync_core.events import EventRegistry
 from sync_core.problems import Unavailable
+from sync_server.access.caller import Caller
+from sync_server.access.rights import AccessTable
 from sync_server.feed.control import Goodbye
 from sync_server.feed.hub import FeedSettings, Hub
+from sync_server.feed.turns import Turns
 from sync_server.log.base import Bell, EventLog, LogError
-from sync_server.log.group import Committed, StoredEvent
+from sync_server.log.group import Committed
+from sync_server.log.records import StoredEvent
 from sync_server.metrics import Metrics
 
 __all__ = ["Feed"]
@@ -43,12 +49,15 @@ class Feed:
         settings: FeedSettings,
         metrics: Metrics,
         is_writing: Callable[[str], bool],
+        domain: Domain = DOMAIN,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.draining = False
         self._log = event_log
         self._registry = registry
+        self._table = AccessTable(registry, domain)
+        self._turns = Turns()
         self._is_writing = is_writing
         self._hubs: dict[str, Hub] = {}
         self._opening: dict[str, asyncio.Task[Hub]] = {}
@@ -122,22 +131,24 @@ class Feed:
             bounds,
             event_log=self._log,
             registry=self._registry,
+            table=self._table,
             settings=self.settings,
             metrics=self.metrics,
+            turns=self._turns,
             spawn=self.spawn,
             is_writing=self._is_writing,
         )
         self._hubs[tenant] = hub
         # Between reading the bounds and now an own commit may have passed by.
-        hub.ring()
+        hub.tail.ring()
         return hub
 
     def committed(self, tenant: str, committed: Committed) -> None:
-        """A group of this process's appender; see Hub.offer."""
+        """A group of this process's appender; see Tail.offer."""
         self._read_s = asyncio.get_running_loop().time()
         hub = self._hubs.get(tenant)
         if hub is not None:
-            hub.offer(committed)
+            hub.tail.offer(committed)
 
     async def signal(self, tenant: str, events: list[StoredEvent]) -> None:
         """Ephemeral events of this process: to its own readers now, and to the other processes."""
@@ -150,6 +161,21 @@ class Feed:
             raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
 
     @property
+    def callers(self) -> set[Caller]:
+        """All who are being sent something now, by a stream or a poll that waits.
+
+        Whoever grants access compares them with what it grants, every few seconds and not only at a change: a
+        request that was let in before the change may begin its stream after it.
+        """
+        hubs = self._hubs.values()
+        return {caller for hub in hubs for caller in hub.callers}
+
+    def dismiss(self, callers: Collection[Caller]) -> None:
+        """End what *callers*, as they are, are being sent: their access has changed. They may come back."""
+        for hub in list(self._hubs.values()):
+            hub.dismiss(callers)
+
+    @property
     def reader_count(self) -> int:
         """Open streams of this process."""
         return sum(len(hub.readers) for hub in self._hubs.values())
@@ -157,7 +183,7 @@ class Feed:
     @property
     def tail_age_s(self) -> float:
         """Age of the oldest data that readers are given: how long ago the log was last seen to hold no more."""
-        read_s = min([self._read_s, *(hub.read_s for hub in self._hubs.values())])
+        read_s = min([self._read_s, *(hub.tail.read_s for hub in self._hubs.values())])
         return asyncio.get_running_loop().time() - read_s
 
     @property
@@ -175,7 +201,7 @@ class Feed:
                 ringing = hubs.values() if wakeup.tenant is None else [hubs.get(wakeup.tenant)]
                 for hub in list(ringing):
                     if hub is not None:
-                        hub.ring(wakeup.head)
+                        hub.tail.ring(wakeup.head)
             elif wakeup.tenant in hubs:
                 hubs[wakeup.tenant].signal(wakeup.events)
 
@@ -187,9 +213,9 @@ class Feed:
 
     async def _look(self) -> None:
         """One look at the bounds of all tenants that have a hub."""
-        tails = {tenant: hub.tail for tenant, hub in self._hubs.items()}
+        seqs = {tenant: hub.tail.seq for tenant, hub in self._hubs.items()}
         try:
-            bounds = await self._log.bounds(tails)
+            bounds = await self._log.bounds(seqs)
         except LogError as exc:
             if not self._log_failing:
                 log.warning("log_unavailable", error=str(exc))
@@ -200,7 +226,7 @@ class Feed:
             self._log_failing = False
             self._read_s = asyncio.get_running_loop().time()
             for tenant, found in bounds.items():
-                self._hubs[tenant].observe(found, tail_before=tails[tenant])
+                self._hubs[tenant].tail.observe(found, seq_before=seqs[tenant])
 
     async def _keep_time(self) -> None:
         """Heartbeats, ages, and a spread goodbye where the log is gone for good."""
@@ -209,7 +235,7 @@ class Feed:
         while True:
             await asyncio.sleep(step_s)
             for hub in list(self._hubs.values()):
-                hub.sweep()
+                hub.clock.sweep()
             lost_steps = lost_steps + 1 if self.log_lost else 0
             if lost_steps:
                 steps_left = max(LOG_LOST_SPREAD_S / step_s - lost_steps, 1)

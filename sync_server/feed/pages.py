@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 
 from sync_core.problems import SyncError
+from sync_server.access.rights import AccessTable
 from sync_server.feed.window import EVENT_OVERHEAD_BYTES, FeedEvent, encode, piece
 from sync_server.log.base import EventLog
 from sync_server.metrics import Metrics
@@ -31,10 +32,12 @@ class LogPages:
         tenant: str,
         epoch: str,
         *,
+        table: AccessTable,
         max_bytes: int,
         metrics: Metrics,
     ) -> None:
         self._log = event_log
+        self._table = table
         self._tenant = tenant
         self._epoch = epoch
         self._max_bytes = max_bytes
@@ -84,7 +87,7 @@ class LogPages:
             self._metrics.replays.labels("log").inc()
             if not rows or rows[0].seq != start + 1 or rows[-1].seq != start + len(rows):
                 raise Hole(f"tenant {self._tenant}: no event {start + 1}")
-            page = piece([encode(self._epoch, row) for row in rows], max_bytes=PAGE_BYTES)
+            page = piece([encode(self._epoch, row, self._table) for row in rows], max_bytes=PAGE_BYTES)
             self._keep(start, page)
             return page
         finally:

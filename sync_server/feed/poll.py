@@ -66,10 +66,10 @@ class Poll:
         wait_s = request.number("wait", default=0, low=0, high=MAX_WAIT_S)
         if self._feed.log_lost:
             raise Unavailable("The event log cannot be read.", retry_after_s=LOG_LOST_RETRY_AFTER_S)
-        hub = await self._feed.hub(request.tenant)
+        hub = await self._feed.hub(request.caller.tenant)
         pin = await hub.pin(request.cursor)
         if pin.reset is not None:
-            raise _gone(hub, pin.reset)
+            raise _gone(hub, request, pin.reset)
         page = await self._page(hub, request, pin, limit=limit, wait_s=wait_s)
         etag = f'W/"{hub.cursor_text(page.after)}-{page.cursor}"'
         response = _response(hub, page)
@@ -82,31 +82,34 @@ class Poll:
         return response
 
     async def _page(self, hub: Hub, request: FeedRequest, pin: Pin, *, limit: int, wait_s: float) -> Page:
-        deadline_s = hub.now() + wait_s
+        deadline_s = hub.now() + min(wait_s, request.left_s)
         cursor = pin.seq
         while True:
             page = await _scan(hub, request, after=pin.seq, cursor=cursor, limit=limit)
-            if hub.epoch != pin.epoch:  # the log was replaced meanwhile
-                raise _gone(hub, Reset.EPOCH)
+            if hub.tail.epoch != pin.epoch:  # the log was replaced meanwhile
+                raise _gone(hub, request, Reset.EPOCH)
             left_s = deadline_s - hub.now()
             if page.events or not page.up_to_date or left_s <= 0 or self._feed.draining:
                 return page
             # No await since the scan saw the tail, so nothing can have slipped by before this waits.
             cursor = page.cursor
-            await _wait_for_flush(hub, request, left_s)
+            if not await _wait_for_flush(hub, request, left_s):
+                return page
 
 
-async def _wait_for_flush(hub: Hub, request: FeedRequest, timeout_s: float) -> None:
-    """Until something that passes the filter was flushed, or *timeout_s* is over."""
-    channel = hub.channels.channel(request.view.filter)
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+async def _wait_for_flush(hub: Hub, request: FeedRequest, timeout_s: float) -> bool:
+    """Until something that is for this reader was flushed, or *timeout_s* is over; False if it may no longer wait."""
+    channel = hub.channels.channel(request.view.sight)
+    waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     channel.waiters.add(waiter)
+    hub.polls[waiter] = request.caller
     try:
         async with asyncio.timeout(timeout_s):
-            await waiter
+            return await waiter
     except TimeoutError:
-        pass
+        return True
     finally:
+        del hub.polls[waiter]
         channel.waiters.discard(waiter)
         hub.channels.release(channel)
 
@@ -117,47 +120,49 @@ async def _scan(hub: Hub, request: FeedRequest, *, after: int, cursor: int, limi
     size_bytes = scanned = 0
     full = False
     end_s = hub.now() + MAX_SCAN_S
-    while cursor < hub.tail and not full:
-        for event in await _next(hub, cursor):
-            if request.view.sees(event):
-                size_bytes += len(event.block)
+    while cursor < hub.tail.seq and not full:
+        for event in await _next(hub, request, cursor):
+            shown = request.view.shows(event)
+            if shown is not None:
+                size_bytes += len(shown.block)
                 full = bool(visible) and size_bytes > MAX_PAGE_BYTES
                 if full:
                     break
-                visible.append(event)
+                visible.append(shown)
             cursor = event.seq
             scanned += 1
             full = len(visible) == limit or scanned == MAX_SCANNED
             if full:
                 break
         full = full or hub.now() >= end_s
-    return Page(thin(visible, hub.latest), after, cursor, cursor >= hub.tail)
+    return Page(thin(visible, hub.latest), after, cursor, cursor >= hub.tail.seq)
 
 
-async def _next(hub: Hub, cursor: int) -> list[FeedEvent]:
+async def _next(hub: Hub, request: FeedRequest, cursor: int) -> list[FeedEvent]:
     """What follows *cursor*, from memory or from the log."""
-    if cursor < hub.floor:
-        raise _gone(hub, Reset.EXPIRED)
-    if cursor >= hub.window.before:
-        return hub.window.after(cursor, upto=hub.tail)
+    tail = hub.tail
+    if cursor < tail.floor:
+        raise _gone(hub, request, Reset.EXPIRED)
+    if cursor >= tail.window.before:
+        return tail.window.after(cursor, upto=tail.seq)
     try:
-        events = await hub.pages.after(cursor, floor=hub.floor)
+        events = await tail.pages.after(cursor, floor=tail.floor)
     except Hole:
-        await hub.found_hole(cursor)
-        if cursor < hub.floor:
-            raise _gone(hub, Reset.EXPIRED) from None
+        await tail.found_hole(cursor)
+        if cursor < tail.floor:
+            raise _gone(hub, request, Reset.EXPIRED) from None
         raise Unavailable("The event log is being repaired.", retry_after_s=RETRY_AFTER_S) from None
     except LogError as exc:
         raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
     # A page may hold what this process has not taken in yet; a cursor beyond head would wait for it the next time.
-    return [event for event in events if event.seq <= hub.tail]
+    return [event for event in events if event.seq <= tail.seq]
 
 
-def _gone(hub: Hub, reason: Reset) -> CursorGone:
+def _gone(hub: Hub, request: FeedRequest, reason: Reset) -> CursorGone:
     hub.metrics.resets.labels(reason.value).inc()
     return CursorGone(
         "The cursor leads nowhere; load the current state and go on from head.",
-        extensions=hub.reset_document(reason),
+        extensions=hub.reset_document(reason, root_path=request.root_path),
     )
 
 
@@ -170,10 +175,10 @@ def _response(hub: Hub, page: Page) -> Response:
         % (
             b",".join([event.envelope for event in page.events]),
             hub.cursor_text(page.cursor).encode(),
-            hub.cursor_text(hub.tail).encode(),
+            hub.cursor_text(hub.tail.seq).encode(),
             *flags,
             poll_after_ms,
-            round((hub.now() - hub.read_s) * 1000),
+            hub.tail.age_ms,
             iso_from_ms(time_ns() // 1_000_000).encode(),
         )
     )

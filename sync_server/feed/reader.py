@@ -35,8 +35,8 @@ class Reader:
     """A stream in progress. Made by the hub; *cursor* counts only while the reader is not live."""
 
     __slots__ = (
-        "_blocked", "_caught_up_sent", "_connection", "_hub", "_task", "channel", "closed", "cursor",
-        "expires_tick", "heartbeat_due_s", "live", "view",
+        "_blocked", "_caught_up_sent", "_connection", "_heartbeat_due_s", "_hub", "_root_path", "_task", "channel",
+        "closed", "cursor", "leaves_tick", "live", "view",
     )  # fmt: skip
 
     def __init__(
@@ -46,27 +46,27 @@ class Reader:
         *,
         view: View,
         cursor: int,
+        root_path: str = "",
     ) -> None:
         self._hub = hub
         self._connection = connection
+        self._root_path = root_path
         self.view = view
         self.cursor = cursor
         self.live = False
         self.closed = False
-        self.channel = hub.channels.channel(view.filter)
-        self.expires_tick = 0
-        self.heartbeat_due_s = hub.now() + hub.heartbeat_s
+        self.channel = hub.channels.channel(view.sight.shared)
+        self.leaves_tick = 0
+        self._heartbeat_due_s = hub.clock.heartbeat_due()
         self._blocked = False
         self._caught_up_sent = False
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def hides_echo(self) -> bool:
-        return self.view.client_id is not None
-
     def begin(self, opening: bytes) -> None:
-        """Write *opening* and what the cursor still lacks; join at once if that is little."""
-        if not self._try_join(opening):
+        """Write *opening* and what the cursor still lacks; join at once if that is little, and not too many do so."""
+        hub = self._hub
+        at_once = self.cursor >= hub.flushed or hub.turns.take_now()
+        if not (at_once and self._try_join(opening)):
             self._go_behind(self._connection.write(Chunk(opening)))
 
     def write(self, chunk: Chunk) -> None:
@@ -81,7 +81,7 @@ class Reader:
         """Out of the live readers."""
         if self.live:
             self.live = False
-            self.channel.discard(self)
+            self._hub.channels.leave(self)
 
     def close(self, reason: Goodbye, *, retry_ms: int) -> None:
         """Say goodbye if the socket takes it, and end the stream."""
@@ -126,7 +126,8 @@ class Reader:
         hub.flush()
         self.cursor = hub.flushed
         hub.metrics.resets.labels(reason.value).inc()
-        return control_event("reset", hub.reset_document(reason), event_id=hub.cursor_text(self.cursor))
+        document = hub.reset_document(reason, root_path=self._root_path)
+        return control_event("reset", document, event_id=hub.cursor_text(self.cursor))
 
     def _go_behind(self, blocked: Blocked | None) -> None:
         behind = self._hub.metrics.readers_behind
@@ -141,11 +142,12 @@ class Reader:
         hub = self._hub
         # What is pending is noted only in channels that were there when it came; the one to be joined may
         # not have been. So nothing may be pending in the step that joins.
-        if hub.flushed != hub.tail:
+        if hub.flushed != hub.tail.seq:
             hub.flush()
-        if not hub.window.before <= self.cursor <= hub.flushed:
+        window = hub.tail.window
+        if not window.before <= self.cursor <= hub.flushed:
             return False
-        events = hub.window.after(self.cursor, upto=hub.flushed)
+        events = window.after(self.cursor, upto=hub.flushed)
         if events and events[-1].seq < hub.flushed:
             return False
         body = opening + self._visible(events)
@@ -165,72 +167,76 @@ class Reader:
     def _go_live(self) -> None:
         self.live = True
         self._task = None
-        self.channel = self._hub.channels.channel(self.view.filter)
-        self.channel.add(self)
-        self._hub.joined(self)
+        self.channel = self._hub.channels.channel(self.view.sight.shared)
+        self._hub.join(self)
 
     def _visible(self, events: list[FeedEvent]) -> bytes:
-        visible = thin([event for event in events if self.view.sees(event)], self._hub.latest)
+        visible = thin(self.view.shown(events), self._hub.latest)
         self._hub.count_deliveries(len(visible))
         return joined(visible)
 
     async def _catch_up(self, blocked: Blocked | None) -> None:
         """From the cursor to the live feed; the reader's own task."""
+        hub = self._hub
         try:
             await self._drain(blocked)
-            while not self._try_join():
-                if self.cursor < self._hub.floor:
-                    await self._write(self._reset_block(Reset.EXPIRED))
-                    continue
+            while True:
                 events = await self._next_events()
+                await hub.turns.take()
+                if self._try_join():
+                    return
                 if events:
                     self.cursor = events[-1].seq
                     await self._write(self._visible(events) or self._sign_of_life())
-                await asyncio.sleep(0)  # the others' turn, however fast pages come
+                elif self.cursor < hub.tail.floor:
+                    await self._write(self._reset_block(Reset.EXPIRED))
         except TimeoutError:
-            self._hub.metrics.slow_closes.inc()
-            self._hub.metrics.goodbyes.labels(Goodbye.SLOW.value).inc()
+            hub.metrics.slow_closes.inc()
+            hub.metrics.goodbyes.labels(Goodbye.SLOW.value).inc()
             self.discard()
             self._connection.abort()
         except Exception:
-            log.exception("reader_failed", tenant=self._hub.tenant)
+            log.exception("reader_failed", tenant=hub.tenant)
             self.discard()
             self._connection.abort()
 
     async def _next_events(self) -> list[FeedEvent]:
-        """What follows the cursor, from memory or from the log; while that is unreadable, heartbeats."""
-        hub = self._hub
-        if self.cursor >= hub.window.before:
-            return hub.window.after(self.cursor, upto=hub.flushed)
-        while self.cursor >= hub.floor:
+        """What follows the cursor, from memory or from the log; while that is unreadable, heartbeats.
+
+        Nothing if the cursor has fallen below the floor.
+        """
+        hub, tail = self._hub, self._hub.tail
+        while self.cursor < tail.window.before:
+            if self.cursor < tail.floor:
+                return []
             try:
-                events = await hub.pages.after(self.cursor, floor=hub.floor)
+                events = await tail.pages.after(self.cursor, floor=tail.floor)
             except (LogError, Hole) as exc:
                 if isinstance(exc, Hole):
-                    await hub.found_hole(self.cursor)
-                if self.cursor < hub.floor or self.cursor >= hub.window.before:
-                    return []
+                    await tail.found_hole(self.cursor)
+                    if self.cursor < tail.floor:
+                        return []
             else:
                 # Never beyond what was flushed: joining expects the cursor at or before it.
                 return piece([event for event in events if event.seq <= hub.flushed])
             await self._write(self._sign_of_life())
             await asyncio.sleep(LOG_RETRY_S * random.uniform(0.5, 1.5))
-        return []  # trimmed while it waited
+        return tail.window.after(self.cursor, upto=hub.flushed)
 
     def _sign_of_life(self) -> bytes:
         """A heartbeat where one is due: an unreadable log, or a long way through hidden events, is no silence."""
         hub = self._hub
-        return hub.heartbeat_block(self.cursor) if hub.now() >= self.heartbeat_due_s else b""
+        return hub.clock.heartbeat_block(self.cursor) if hub.now() >= self._heartbeat_due_s else b""
 
     async def _write(self, body: bytes) -> None:
         if body:
-            self.heartbeat_due_s = self._hub.now() + self._hub.heartbeat_s
+            self._heartbeat_due_s = self._hub.clock.heartbeat_due()
             await self._drain(self._connection.write(Chunk(body)))
 
     async def _drain(self, blocked: Blocked | None) -> None:
         """Wait until the socket has taken a write. Raises TimeoutError for a reader that does not read."""
         if blocked is not None:
             self._blocked = True
-            async with asyncio.timeout(self._hub.slow_close_s):
+            async with asyncio.timeout(self._hub.settings.slow_close_s):
                 await blocked
             self._blocked = False

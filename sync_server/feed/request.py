@@ -1,21 +1,23 @@
 """What a reader asks for: the query of the stream and of the poll, which understand the same things."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import time
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
 from sync_core.filters import ENTITY_KEYS, Filter
 from sync_core.problems import FieldError, InvalidRequest
-from sync_server.feed.view import View
+from sync_server.access.caller import OPEN_CALLER, Caller, caller_of
+from sync_server.feed.view import Sight, View
 
 __all__ = ["ANONYMOUS", "DEFAULT_TENANT", "FeedRequest"]
 
-DEFAULT_TENANT = "default"
-ANONYMOUS = "anonymous"
-"""Whoever calls while there is no access control."""
+DEFAULT_TENANT = OPEN_CALLER.tenant
+ANONYMOUS = OPEN_CALLER.principal
 
 MAX_CLIENT_ID = 128
 _WHOLE = re.compile(r"[0-9]+")
@@ -25,18 +27,22 @@ _FEED_PARAMETERS = frozenset({"eventTypes", "lastEventId", "clientID", *ENTITY_K
 
 @dataclass(frozen=True, slots=True)
 class FeedRequest:
-    """One reader's wishes; *cursor* as it was sent, None for "from now on"."""
+    """One reader's wishes; *cursor* as it was sent, None for "from now on". *root_path* is the app's own."""
 
-    tenant: str
     view: View
     cursor: str | None
+    root_path: str
     parameters: Mapping[str, Sequence[str]]
+
+    @property
+    def caller(self) -> Caller:
+        return self.view.caller
 
     @classmethod
     def parse(cls, scope: Scope, *, extra: frozenset[str] = frozenset()) -> "FeedRequest":
         """From the ASGI *scope*; *extra* are further parameters that this route knows.
 
-        Raises InvalidRequest.
+        Raises InvalidRequest; LookupError if nobody has said who calls.
         """
         parameters = _query(scope["query_string"])
         unknown = sorted(set(parameters) - _FEED_PARAMETERS - extra)
@@ -53,8 +59,15 @@ class FeedRequest:
             )
         header = next((v for k, v in scope["headers"] if k == b"last-event-id"), b"").decode("latin-1")
         cursor = header or _last(parameters, "after") or _last(parameters, "lastEventId")
-        view = View(Filter.parse(parameters), client_id, ANONYMOUS)
-        return cls(DEFAULT_TENANT, view, cursor or None, parameters)
+        caller = caller_of(scope)
+        view = View(Sight(Filter.parse(parameters), caller.rights), client_id, caller)
+        return cls(view, cursor or None, scope.get("root_path", ""), parameters)
+
+    @property
+    def left_s(self) -> float:
+        """How long the caller's access lasts from now on."""
+        expires_ms = self.caller.expires_ms
+        return math.inf if expires_ms is None else max(expires_ms / 1000 - time(), 0.0)
 
     def number(self, name: str, *, default: float, low: float, high: float) -> float:
         """The parameter *name* between *low* and *high*; a whole number where *high* is an int. Raises InvalidRequest.

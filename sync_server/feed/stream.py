@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from sync_core.problems import Unavailable
 from sync_core.times import iso_from_ms
-from sync_server.feed.connection import connect
+from sync_server.feed.connection import connect, delimit_by_close
 from sync_server.feed.control import Goodbye, Reset, control_event
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
 from sync_server.feed.hub import Hub, Pin
@@ -25,8 +25,6 @@ __all__ = ["STREAM_PATH", "EventStream"]
 
 STREAM_PATH = "/api/v1/sync/events"
 PROTOCOL = 1
-ACCESS_OPEN = "open"
-"""Digest of what a reader may see while there is no access control."""
 LOG_LOST_RETRY_AFTER_S = 10
 
 _HEADERS = [
@@ -50,8 +48,10 @@ class EventStream:
             raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
         if self._feed.log_lost:
             raise Unavailable("The event log cannot be read.", retry_after_s=LOG_LOST_RETRY_AFTER_S)
-        hub = await self._feed.hub(request.tenant)
+        hub = await self._feed.hub(request.caller.tenant)
         pin = await hub.pin(request.cursor)
+        if scope["http_version"] == "1.0":
+            delimit_by_close(send)
         await begin({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
@@ -66,16 +66,13 @@ class EventStream:
     def _admit(self, hub: Hub, pin: Pin, request: FeedRequest, send: Send) -> Reader:
         """From the pin on: what was published since lies behind the cursor, and reaches this reader too."""
         settings = self._feed.settings
-        if pin.epoch != hub.epoch:  # the log was replaced while the head was sent
+        if pin.epoch != hub.tail.epoch:  # the log was replaced while the head was sent
             pin = hub.reset_pin(Reset.EPOCH)
-        lifetime_s = settings.max_age_s * random.uniform(0.8, 1.2)
-        reader = Reader(
-            hub,
-            connect(send),
-            view=request.view,
-            cursor=pin.seq,
-        )
-        hub.admit(reader, lifetime_s=lifetime_s)
+        lifetime_s, farewell = settings.max_age_s * random.uniform(0.8, 1.2), Goodbye.MAX_AGE
+        if request.left_s < lifetime_s:
+            lifetime_s, farewell = request.left_s, Goodbye.TOKEN_EXPIRED
+        reader = Reader(hub, connect(send), view=request.view, cursor=pin.seq, root_path=request.root_path)
+        hub.admit(reader, lifetime_s=lifetime_s, farewell=farewell)
         if self._feed.draining:  # it came between the check and here
             reader.close(Goodbye.SHUTDOWN, retry_ms=random.randint(100, 1000))
         else:
@@ -88,17 +85,18 @@ def _opening(hub: Hub, pin: Pin, request: FeedRequest, lifetime_s: float) -> byt
     data: dict[str, Any] = {
         "clientId": request.view.client_id or secrets.token_hex(8),
         "cursor": cursor,
-        "head": hub.cursor_text(hub.tail),
+        "head": hub.cursor_text(hub.tail.seq),
         "resume": pin.resume,
-        "heartbeatSeconds": hub.heartbeat_s,
+        "heartbeatSeconds": hub.settings.heartbeat_s,
         "maxAgeSeconds": round(lifetime_s, 1),
         "serverTime": iso_from_ms(time_ns() // 1_000_000),
-        "filter": request.view.filter.document(),
-        "access": ACCESS_OPEN,
+        "filter": request.view.sight.filter.document(),
+        "access": request.caller.rights.digest,
         "protocol": PROTOCOL,
     }
     opening = b"retry: %d\n" % random.randint(2000, 6000) + control_event("connected", data, event_id=cursor)
     if pin.reset is not None:
         hub.metrics.resets.labels(pin.reset.value).inc()
-        opening += control_event("reset", hub.reset_document(pin.reset), event_id=cursor)
+        reset = hub.reset_document(pin.reset, root_path=request.root_path)
+        opening += control_event("reset", reset, event_id=cursor)
     return opening

@@ -1,25 +1,75 @@
-"""What one reader is to be shown: its filter, less its own echo."""
+"""What a reader is shown of the log: what it asks for, within what it may see.
 
-from dataclasses import dataclass
+The live feed, replay and poll all come down to ``shows``: an event whole, as removed, or not at all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from sync_core.filters import Filter
+from sync_server.access.caller import Caller
+from sync_server.access.rights import Rights
 from sync_server.feed.window import FeedEvent
 
-__all__ = ["View"]
+__all__ = ["Sight", "View"]
+
+_SAMPLE_KEY = b"order-sync sample"
+"""Not secret, since a sample gives no access: it keeps these draws apart from other hashes of the same text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A filter within rights. Readers with equal ones share a channel."""
+
+    filter: Filter
+    rights: Rights
+
+    @property
+    def shared(self) -> "Sight":
+        """The same without what is for one person alone."""
+        return replace(self, rights=self.rights.shared)
+
+    def sees(self, event: FeedEvent) -> bool:
+        """Whether *event* as it stands is in sight."""
+        return self.filter.matches(event.event_type, event.tags) and self.rights.may_see(event.access)
+
+    def shows(self, event: FeedEvent) -> FeedEvent | None:
+        """*event*, its removal where it has only just gone out of sight, or None."""
+        if self.sees(event):
+            return event
+        removal = event.removal
+        return removal if removal is not None and self.sees(removal) else None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """*client_id* asks for echo suppression: events that it caused are hidden, if *principal* did too."""
+    """What one reader is shown. *client_id* asks for echo suppression: what it caused as this caller is hidden."""
 
-    filter: Filter
+    sight: Sight
     client_id: str | None
-    principal: str
+    caller: Caller
 
-    def sees(self, event: FeedEvent) -> bool:
-        """Whether *event* is for this reader."""
-        return self.filter.matches(event.event_type, event.tags) and not self.caused(event)
+    def shows(self, event: FeedEvent) -> FeedEvent | None:
+        """What of *event* this reader is sent: itself, its removal, or None."""
+        if self.client_id is not None and (event.client_id, event.principal) == self.echo:
+            return None
+        shown = self.sight.shows(event)
+        if shown is None or shown.sample is None or self.sight.rights.permissions is None:
+            return shown
+        return shown if _draw(shown.event_id, self.caller.principal) < shown.sample else None
 
-    def caused(self, event: FeedEvent) -> bool:
-        """Whether *event* is this reader's own, which it asked not to be told again."""
-        return self.client_id is not None and event.client_id == self.client_id and event.principal == self.principal
+    def shown(self, events: Iterable[FeedEvent]) -> list[FeedEvent]:
+        """What of *events* this reader is sent, in their order."""
+        return [one for event in events if (one := self.shows(event)) is not None]
+
+    @property
+    def echo(self) -> tuple[str | None, str]:
+        """Client and principal of the events that are hidden from who gave a client id."""
+        return self.client_id, self.caller.principal
+
+
+def _draw(event_id: bytes, principal: str) -> float:
+    """A number from 0 up to 1, the same in every process and at every replay."""
+    digest = blake2b(event_id + b"\0" + principal.encode(), digest_size=8, key=_SAMPLE_KEY).digest()
+    return int.from_bytes(digest, "big") / 2**64

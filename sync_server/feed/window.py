@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from pydantic_core import to_json
+
 from sync_core.envelope import envelope
+from sync_core.sse import encode_event
 from sync_core.times import iso_from_ms
-from sync_server.log.group import StoredEvent
+from sync_server.access.rights import Access, AccessTable
+from sync_server.log.records import StoredEvent
 
 __all__ = ["FeedEvent", "Window", "encode", "joined", "piece", "thin"]
 
@@ -15,10 +19,17 @@ PIECE_BYTES = 64 * 1024
 A thousand readers that come back and do not read hold a thousand of these."""
 EVENT_OVERHEAD_BYTES = 400
 """About what an event takes beside its block: the tuple, its tags, its strings."""
+_ID = b"\nid: "
+_DATA = b"\ndata: "
 
 
 class FeedEvent(NamedTuple):
-    """An event ready to leave. *block* is its SSE block; the JSON envelope in it begins at *envelope_at*."""
+    """An event ready to leave. *block* is its SSE block; the JSON envelope in it begins at *envelope_at*.
+
+    *access* is what it takes to see it; *sample* the share of its readers that it is delivered to. *removal* stands
+    for it with those who might see the document before the change and may not any more, or do not look for it there:
+    an event of its own, whose *tags* and *access* are what they were before.
+    """
 
     seq: int
     event_type: str
@@ -27,16 +38,32 @@ class FeedEvent(NamedTuple):
     principal: str
     block: bytes
     envelope_at: int
+    access: Access
+    sample: float | None = None
+    removal: "FeedEvent | None" = None
+
+    @property
+    def is_removal(self) -> bool:
+        return not self.envelope_at
+
+    @property
+    def event_id(self) -> bytes:
+        """``<epoch>.<seq>``. Only logged events have one."""
+        begin = self.block.index(_ID) + len(_ID)
+        return self.block[begin : self.block.index(b"\n", begin)]
 
     @property
     def envelope(self) -> bytes:
         """The envelope's JSON, as polls return it."""
+        if self.is_removal:
+            data = self.block[self.block.index(_DATA) + len(_DATA) : -2]
+            return b'{"id":"%b","eventType":"removed","data":%b}' % (self.event_id, data)
         return self.block[self.envelope_at : -2]
 
 
-def encode(epoch: str, event: StoredEvent) -> FeedEvent:
+def encode(epoch: str, event: StoredEvent, table: AccessTable) -> FeedEvent:
     """*event* as every reader of it will get it. An ephemeral one (seq 0) has no id, in no place."""
-    seq, time_ms, event_type, tags, client_id, principal, tail = event
+    seq, time_ms, event_type, tags, client_id, principal, tail, reach = event
     if seq:
         event_id = f"{epoch}.{seq}"
         head = f"event: {event_type}\nid: {event_id}\ndata: "
@@ -44,20 +71,34 @@ def encode(epoch: str, event: StoredEvent) -> FeedEvent:
     else:
         head = f"event: {event_type}\ndata: "
         text = f'{{"eventType":"{event_type}","timestamp":"{iso_from_ms(time_ms)}",{tail}'
-    return FeedEvent(seq, event_type, tags, client_id, principal, f"{head}{text}\n\n".encode(), len(head))
+    block = f"{head}{text}\n\n".encode()
+    if reach is None:
+        access = table.of_type(event_type)
+        return FeedEvent(seq, event_type, tags, client_id, principal, block, len(head), access)
+    access = Access(table.permission(reach.kind, event_type), reach.grants, reach.audience)
+    removal = None
+    if reach.left:
+        before = Access(access.permission, reach.grants_left, reach.audience_left)
+        data = to_json({"kind": reach.kind, "id": reach.id, "version": reach.version}).decode()
+        removed = encode_event(event="removed", id=f"{epoch}.{seq}", data=data)
+        removal = FeedEvent(seq, event_type, reach.left, client_id, principal, removed, 0, before)
+    return FeedEvent(
+        seq, event_type, tags, client_id, principal, block, len(head), access, reach.sample, removal
+    )  # fmt: skip
 
 
 def thin(events: list[FeedEvent], latest: Mapping[str, str]) -> list[FeedEvent]:
     """*events* without those of delivery ``latest`` that a later one of the same entity makes worthless.
 
-    *latest* maps such event types to the tag prefix of their entity. What is kept stays at its seq.
+    *latest* maps such event types to the tag prefix of their entity. What is kept stays at its seq. A removal is
+    no news of the entity: it stays, and takes nobody's place.
     """
     if not latest or len(events) < 2 or not any(e.event_type in latest for e in events):
         return events
     kept: list[FeedEvent] = []
     seen: set[tuple[str, str]] = set()
     for event in reversed(events):
-        prefix = latest.get(event.event_type)
+        prefix = None if event.is_removal else latest.get(event.event_type)
         if prefix is not None:
             entity = next((t for t in event.tags if t.startswith(prefix)), None)
             if entity is not None:

@@ -7,6 +7,8 @@ translated here, once. Codes and labels: eventlog-evidence.md, MongoDB's error_c
 
 import asyncio
 import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from pymongo import AsyncMongoClient
@@ -21,7 +23,18 @@ from pymongo.errors import (
 
 from sync_server.log.base import LogError, LogMisconfigured, LogUnavailable, TransientFailure, WriteConflict
 
-__all__ = ["Driver", "check_cancelled", "open_client", "settle", "short", "translate", "unavailable", "unknown_commit"]
+__all__ = [
+    "Driver",
+    "answering",
+    "check_cancelled",
+    "open_client",
+    "settle",
+    "short",
+    "translate",
+    "translated",
+    "unavailable",
+    "unknown_commit",
+]
 
 Driver = Literal["pymongo", "motor"]
 
@@ -99,3 +112,25 @@ def unknown_commit(error: PyMongoError) -> bool:
 def short(error: PyMongoError) -> str:
     """What *error* says, without the topology and the reply that some carry along."""
     return str(error).split(", full error", 1)[0].split(", Topology Description", 1)[0][:300]
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """In a transaction: the driver's errors become the log's; what repeating does not change passes through."""
+    try:
+        yield
+    except PyMongoError as exc:
+        error = translate(exc)
+        if error is None:
+            raise
+        raise error from exc
+
+
+@asynccontextmanager
+async def answering() -> AsyncIterator[None]:
+    """Elsewhere: whatever the driver reports, MongoDB does not answer as it should."""
+    try:
+        yield
+    except PyMongoError as exc:
+        raise unavailable(exc) from exc
+    check_cancelled()

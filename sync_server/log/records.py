@@ -21,10 +21,11 @@ OUTCOME_TTL_MS = 7 * 24 * 3600 * 1000
 class Reach(NamedTuple):
     """Whom an event concerns beyond its tags: what stands on those that commands make.
 
-    *kind*, *id* and *version* name the document it carries (version 0: none), *left* the tags that the change took
-    away: who finds it only under those is told ``removed``. Readers bound to entities see it by *grants*, everybody
-    else by *audience* (empty: all who may see its kind). ``_left`` is what the change took away of both;
-    *audience_left* is ``("*",)`` where all could see it before. *sample* thins its delivery to a share of the readers.
+    *kind*, *id* and *version* name the document it carries (version 0: that it is judged by). Readers bound to entities
+    see it by *grants*, everybody else by *audience* (empty: all who may see its kind). *left*, *grants_left* and
+    *audience_left* are tags, grants and audience as they were, whole, where the change took something from any of
+    them, else empty: who finds or may see it only as it was is told ``removed``. *sample* thins its delivery to a
+    share of the readers.
     """
 
     kind: str

@@ -16,13 +16,13 @@ class Retention:
 
 
 async def enforce(event_log: EventLog, tenant: str, retention: Retention, *, now_ms: int) -> Bounds:
-    """Trim the tenant's log and forget old outcomes; its bounds afterwards. Raises LogError."""
+    """Trim the tenant's log and forget what it need not know any more; its bounds afterwards. Raises LogError."""
     bounds = await event_log.ensure(tenant)
     by_age = await _last_before(event_log, tenant, bounds, now_ms - retention.max_age_ms)
     floor = max(by_age, bounds.head - retention.max_events)
     if floor > bounds.floor:
         bounds = await event_log.trim(tenant, floor)
-    while await event_log.expire_outcomes(tenant, now_ms=now_ms):
+    while await event_log.sweep(tenant, now_ms=now_ms):
         pass
     return bounds
 

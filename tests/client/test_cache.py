@@ -132,6 +132,44 @@ def test_retention_removes_processed_events_only(cache: AnyCache) -> None:
     assert ids(cache.events(limit=10)) == ["aaaaaaaa.2", "aaaaaaaa.6", "aaaaaaaa.7"]
 
 
+def test_an_arrival_may_be_kept_aside_from_the_start(cache: AnyCache) -> None:
+    kept = Arrival("malformed-1", "x", "{}", mark=Mark.PARKED)
+    assert cache.commit(Batch([kept, kept, *arrivals(1)])) == 2
+    assert ids(cache.waiting(after=0, limit=10)) == ["aaaaaaaa.1"]
+    assert ids(cache.events(limit=10, mark=Mark.PARKED)) == ["malformed-1"]
+    assert (cache.backlog, cache.parked) == (1, 1)
+    assert cache.commit(Batch([kept])) == 0
+
+
+@pytest.mark.parametrize("mark", [Mark.PROCESSED, Mark.PARKED])
+def test_what_has_no_id_only_passes_through(cache: AnyCache, mark: Mark) -> None:
+    cache.commit(Batch([Arrival(None, "heartbeat", "{}"), *arrivals(1)]))
+    passing, _ = cache.waiting(after=0, limit=10)
+    assert passing.id is None
+    assert ids(cache.events(limit=10)) == ["aaaaaaaa.1"]
+    cache.mark([passing.n], mark)
+    assert ids(cache.events(limit=10)) == ids(cache.waiting(after=0, limit=10)) == ["aaaaaaaa.1"]
+    assert (cache.backlog, cache.parked) == (1, 0)
+    assert cache.backlog_bytes == len(arrivals(1)[0].envelope)
+
+
+def test_what_has_no_id_leaves_nothing_in_the_file(tmp_path: Path) -> None:
+    cache = SQLiteCache(tmp_path / "c.db")
+    cache.commit(Batch([Arrival(None, "heartbeat", "{}")]))
+    cache.mark([1], Mark.PROCESSED)
+    assert cache._db.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    cache.close()
+
+
+@pytest.mark.parametrize("kept", [0, 3, 250])
+def test_memory_keeps_as_many_processed_events_as_it_is_told_to(kept: int) -> None:
+    cache = MemoryCache(retention_events=kept)
+    cache.commit(Batch(arrivals(*range(300))))
+    cache.mark([r.n for r in cache.waiting(after=0, limit=300)], Mark.PROCESSED)
+    assert ids(cache.events(limit=1000)) == [f"aaaaaaaa.{n}" for n in range(300 - kept, 300)]
+    assert cache.commit(Batch(arrivals(*range(300)))) == 300 - kept
+
+
 def test_clear_forgets_events_and_cursor_but_not_metrics(cache: AnyCache) -> None:
     cache.commit(Batch(arrivals(1), cursor="aaaaaaaa.1", filter="f", resync="r"))
     cache.set_meta("connectionMetrics", "{}")
@@ -234,6 +272,80 @@ def test_damage_that_shows_in_use_is_told_and_can_be_recovered_from(tmp_path: Pa
     cache.commit(Batch(arrivals(1)))
     assert (cache.backlog, cache.load().resync) == (1, "cache_lost")
     cache.close()
+
+
+@pytest.mark.parametrize("read", ["waiting", "events"])
+def test_damage_that_shows_when_events_are_read_is_told_too(tmp_path: Path, read: str) -> None:
+    path = tmp_path / "c.db"
+    cache = SQLiteCache(path)
+    cache.commit(Batch(arrivals(*range(3000))))
+    cache._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damage_middle(path)
+    cache._db.execute("PRAGMA shrink_memory")
+    with pytest.raises(CacheDamaged):
+        cache.waiting(after=0, limit=3000) if read == "waiting" else cache.events(limit=3000)
+    cache.recover()
+    assert cache.waiting(after=0, limit=10) == []
+    cache.close()
+
+
+@contextlib.contextmanager
+def no_directory(path: Path) -> Iterator[None]:
+    """As a drive that is pulled out: the damaged file cannot be set aside."""
+    path.parent.rename(path.parent.with_name("gone"))
+    yield
+    path.parent.with_name("gone").rename(path.parent)
+
+
+@contextlib.contextmanager
+def no_journal(path: Path) -> Iterator[None]:
+    """As a full disk: the damaged file can be set aside, and no new one made."""
+    journal = path.with_name("c.db-journal")
+    journal.mkdir()
+    yield
+    journal.rmdir()
+
+
+@pytest.mark.parametrize("trouble", [no_directory, no_journal])
+def test_a_recovery_that_fails_is_tried_again_and_nothing_else_works_meanwhile(
+    tmp_path: Path, trouble: Callable[[Path], contextlib.AbstractContextManager[None]]
+) -> None:
+    path = tmp_path / "here" / "c.db"
+    with contextlib.closing(SQLiteCache(path)) as cache:
+        cache.commit(Batch(arrivals(1, 2)))
+        with trouble(path):
+            for _ in range(3):
+                with pytest.raises(CacheUnwritable):
+                    cache.recover()
+                with pytest.raises(CacheDamaged):
+                    cache.commit(Batch(arrivals(3)))
+                with pytest.raises(CacheDamaged):
+                    cache.load()
+        cache.recover()
+        cache.commit(Batch(arrivals(4)))
+        assert [r.n for r in cache.waiting(after=0, limit=9)] == [3]  # 1 and 2 may still be under way
+        assert cache.load().resync == "cache_lost"
+    assert len(list(path.parent.glob("*.damaged-?"))) == 1
+
+
+def test_a_lock_of_another_program_is_not_taken_for_damage(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    cache = SQLiteCache(path, busy_s=0.01)
+    cache.commit(Batch([*arrivals(1), Arrival(None, "x", "{}")], cursor="aaaaaaaa.1"))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CacheUnwritable):
+            cache.commit(Batch(arrivals(2)))
+        backup.execute("ROLLBACK")
+        cache.commit(Batch(arrivals(3)))
+        cache.close()
+        backup.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CacheLocked, match="another program"):
+            SQLiteCache(path, busy_s=0.01)
+    again = SQLiteCache(path)
+    assert ids(again.waiting(after=0, limit=9)) == ["aaaaaaaa.1", "aaaaaaaa.3"]
+    assert again.set_aside is None
+    again.close()
 
 
 def test_a_second_opener_is_refused(tmp_path: Path) -> None:

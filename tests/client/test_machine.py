@@ -69,11 +69,25 @@ def test_every_rule_but_ignore_is_exercised_by_a_case() -> None:
 REQUESTS = {Activity.STREAM, Activity.POLL, Activity.PROBE}
 TERMINAL = {State.DISCONNECTED, State.CLOSED, State.FAILED}
 SOURCES = {
+    Signal.FIRST_BYTE: [Activity.STREAM, Activity.PROBE],
     Signal.STOPPED: [Activity.STREAM, Activity.POLL, Activity.PROBE],
     Signal.UNAUTHORIZED: [Activity.STREAM, Activity.POLL, Activity.PROBE],
     Signal.MISCONFIGURED: [Activity.STREAM, Activity.POLL],
     Signal.SPINNING: [Activity.STREAM, Activity.POLL, Activity.PROBE],
+    Signal.RESET: [Activity.STREAM, Activity.POLL],
 }
+ANSWERS: dict[Activity, list[Signal]] = {
+    Activity.STREAM: [Signal.FIRST_BYTE, Signal.OPENED, Signal.LOST, Signal.ATTEMPT_FAILED, Signal.FIRST_BYTE_MISSED,
+                      Signal.GOODBYE, Signal.RESET],
+    Activity.PLAIN: [Signal.PLAIN_ANSWERED, Signal.PLAIN_FAILED],
+    Activity.TOKEN: [Signal.TOKEN_READY, Signal.TOKEN_MISSING, Signal.TOKEN_FAILED],
+    Activity.POLL: [Signal.POLLED, Signal.POLL_FAILED, Signal.RESET],
+    Activity.PROBE: [Signal.FIRST_BYTE, Signal.PROBE_OPENED, Signal.PROBE_FAILED],
+    Activity.RETRY_TIMER: [Signal.RETRY_DUE], Activity.HEALTHY_TIMER: [Signal.HEALTHY_DUE],
+    Activity.PATIENCE_TIMER: [Signal.PATIENCE_DUE], Activity.OPENING_TIMER: [Signal.OPENING_DUE],
+    Activity.POLL_TIMER: [Signal.POLL_DUE], Activity.PROBE_TIMER: [Signal.PROBE_DUE],
+    Activity.UNATTENDED_TIMER: [Signal.UNATTENDED_DUE],
+}  # fmt: skip
 
 
 class AnyCourse(RuleBasedStateMachine):
@@ -84,6 +98,8 @@ class AnyCourse(RuleBasedStateMachine):
         self.machine = Machine()
         self.now_s = 0.0
         self.running: set[Activity] = set()
+        self.speaking: set[Activity] = set()
+        """Streams whose body has begun and that are not open: they may go on for ever, so they are no end."""
         self.random = 0.5
         self.policy = Policy(unattended=False)
 
@@ -93,10 +109,13 @@ class AnyCourse(RuleBasedStateMachine):
             self.now_s = max(self.now_s, before.not_before_s)  # timers are set beyond it
         happening = Happening(signal, self.now_s, **details)
         self.machine, effects = step(before, happening, policy=self.policy, rng=lambda: self.random)
+        if signal is Signal.FIRST_BYTE and before.state is not State.CONNECTED:
+            self.speaking |= {happening.source} & before.active
         for effect in effects:
             if effect.do is Do.START:
                 assert effect.activity is not None
                 self.running.add(effect.activity)
+                self.speaking.discard(effect.activity)
                 if effect.activity in REQUESTS and TABLE[before.state, signal].__name__ != "begin":
                     assert self.now_s >= before.not_before_s, f"{effect.activity} in spite of Retry-After"
                 assert effect.delay_s is None or effect.delay_s >= 0
@@ -106,6 +125,7 @@ class AnyCourse(RuleBasedStateMachine):
             elif effect.do is Do.ADOPT:
                 self.running.add(Activity.STREAM)
         self.running &= self.machine.active  # what reported back has ended by itself
+        self.speaking &= self.machine.active if self.machine.state is not State.CONNECTED else set()
 
     @rule(gap_s=st.sampled_from([0.0, 0.01, 0.3, 1.0, 16.0, 61.0, 400.0]))
     def time_passes(self, gap_s: float) -> None:
@@ -128,19 +148,9 @@ class AnyCourse(RuleBasedStateMachine):
     @rule(data=st.data())
     def something_active_reports(self, data: st.DataObject) -> None:
         """Likelier than by chance: what is under way comes to an end."""
-        answers = {
-            Activity.STREAM: [Signal.OPENED, Signal.LOST, Signal.ATTEMPT_FAILED, Signal.FIRST_BYTE_MISSED,
-                              Signal.GOODBYE],
-            Activity.PLAIN: [Signal.PLAIN_ANSWERED, Signal.PLAIN_FAILED],
-            Activity.TOKEN: [Signal.TOKEN_READY, Signal.TOKEN_MISSING, Signal.TOKEN_FAILED],
-            Activity.POLL: [Signal.POLLED, Signal.POLL_FAILED],
-            Activity.PROBE: [Signal.PROBE_OPENED, Signal.PROBE_FAILED],
-            Activity.RETRY_TIMER: [Signal.RETRY_DUE], Activity.HEALTHY_TIMER: [Signal.HEALTHY_DUE],
-            Activity.PATIENCE_TIMER: [Signal.PATIENCE_DUE], Activity.POLL_TIMER: [Signal.POLL_DUE],
-            Activity.PROBE_TIMER: [Signal.PROBE_DUE], Activity.UNATTENDED_TIMER: [Signal.UNATTENDED_DUE],
-        }  # fmt: skip
         activity = data.draw(st.sampled_from(sorted(self.machine.active, key=lambda a: a.value)))
-        self.feed(data.draw(st.sampled_from(answers[activity])))
+        signal = data.draw(st.sampled_from(ANSWERS[activity]))
+        self.feed(signal, source=activity if signal in SOURCES else None)
 
     @invariant()
     def what_runs_is_what_the_machine_believes(self) -> None:
@@ -158,8 +168,12 @@ class AnyCourse(RuleBasedStateMachine):
     @invariant()
     def never_stuck_without_something_that_will_end(self) -> None:
         if self.machine.state not in TERMINAL and not self.machine.held:
-            ends = self.machine.active - {Activity.PATIENCE_TIMER, Activity.HEALTHY_TIMER}
+            ends = self.machine.active - {Activity.PATIENCE_TIMER, Activity.HEALTHY_TIMER} - self.speaking
             assert ends, self.machine
+
+    @invariant()
+    def a_body_that_is_no_stream_yet_has_a_timer_beside_it(self) -> None:
+        assert (Activity.OPENING_TIMER in self.machine.active) == bool(self.speaking), self.machine
 
     @invariant()
     def polling_always_has_a_way_back_to_the_stream(self) -> None:

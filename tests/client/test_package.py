@@ -1,21 +1,66 @@
 """The package as a whole: what it exports, what it needs, how long its import takes, that it can run elsewhere."""
 
 import ast
+import functools
+import importlib.metadata
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import sync_client
+import sync_core
 from sync_client import ConfigurationError, Resync, SyncClient
 from sync_client.options import Options, read_filter
 from sync_core.filters import Filter
 
 PACKAGE = Path(sync_client.__file__).parent
-MODULES = sorted(PACKAGE.glob("*.py"))
-SERVER_ONLY = {"starlette", "uvicorn", "pymongo", "motor", "prometheus_client", "sse_starlette", "sync_server"}
+ROOT = PACKAGE.parent
+MODULES = sorted([*PACKAGE.rglob("*.py"), *Path(sync_core.__file__).parent.rglob("*.py")])
+CLIENT_MODULES = [path for path in MODULES if path.is_relative_to(PACKAGE)]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def distributions_of_the_client() -> set[str]:
+    """What `pip install order-sync` brings, by pip's names: its dependencies, theirs, and so on."""
+    found: set[str] = set()
+    left = [Requirement(text) for text in PROJECT["dependencies"]]
+    while left:
+        wanted = left.pop()
+        name = canonical(wanted.name)
+        if name in found:
+            continue
+        found.add(name)
+        for text in importlib.metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or any(
+                requirement.marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}
+            ):
+                left.append(requirement)
+    return found
+
+
+def canonical(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+@functools.cache
+def modules_the_client_does_without() -> set[str]:
+    """Top-level modules of everything else that is installed here."""
+    brought = distributions_of_the_client() | {"order-sync"}
+    return {
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if not brought & {canonical(owner) for owner in owners}
+    } | {"sync_server"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -33,18 +78,18 @@ def test_all_is_sorted_and_there() -> None:
     assert all(hasattr(sync_client, name) for name in sync_client.__all__)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_nothing_of_the_server_is_imported(path: Path) -> None:
-    assert not {name.partition(".")[0] for name in imports_of(path)} & SERVER_ONLY
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_only_what_the_client_installs_is_imported(path: Path) -> None:
+    assert not {name.partition(".")[0] for name in imports_of(path)} & modules_the_client_does_without()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CLIENT_MODULES, ids=named)
 def test_only_the_transport_knows_the_http_library(path: Path) -> None:
     foreign = {name for name in imports_of(path) if name.partition(".")[0] in {"httpx2", "httpx", "httpcore2"}}
     assert not foreign or path.stem == "transport"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CLIENT_MODULES, ids=named)
 def test_durations_are_never_taken_from_the_wall_clock(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "time.time()" not in text
@@ -56,15 +101,26 @@ WITHOUT_SERVER = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {names!r}:
+        if name.partition(".")[0] in {absent!r}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-import sync_client, sync_client.blocking, sync_client.cli, sync_client.probe, sync_client.diagram
+import importlib
+for name in {modules!r}:
+    importlib.import_module(name)
+sys.argv = ["sync-client", "--help"]
+sync_client = importlib.import_module("sync_client.cli")
+sync_client.main()
 """
 
 
-def test_everything_loads_where_the_servers_libraries_are_not() -> None:
-    subprocess.run([sys.executable, "-c", WITHOUT_SERVER.format(names=sorted(SERVER_ONLY))], check=True)
+def test_client_and_command_line_run_where_only_the_client_is_installed() -> None:
+    absent = modules_the_client_does_without()
+    assert {"pymongo", "starlette", "structlog", "pydantic_settings"} <= absent
+    modules = [named(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in MODULES]
+    code = WITHOUT_SERVER.format(absent=sorted(absent), modules=modules)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: sync-client" in done.stdout
 
 
 def test_the_import_is_quick() -> None:

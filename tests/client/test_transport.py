@@ -1,5 +1,13 @@
 """How answers become errors: the pure logic of responses, without a socket."""
 
+import asyncio
+import contextlib
+import gzip
+import itertools
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 import httpx2
 import pytest
 import respx
@@ -65,9 +73,90 @@ async def test_network_errors_are_one_error(respx_mock: respx.MockRouter, error:
     await transport.aclose()
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"5", b"", b"\xff"])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"5", b"", b"\xff", b"[" * 100_000], ids=lambda body: body[:6])
 async def test_what_is_no_json_object_is_told(respx_mock: respx.MockRouter, body: bytes) -> None:
     respx_mock.get(f"{BASE}{POLL_PATH}").mock(httpx2.Response(200, content=body))
+    transport = Transport(BASE)
+    assert type(await failure_of(transport)) is NotAStream
+    await transport.aclose()
+
+
+def answering(*pieces: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """A server that sends *pieces*, the last one for ever."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in itertools.chain(pieces, itertools.repeat(pieces[-1])):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    return answer
+
+
+HEAD = b"HTTP/1.1 200 x\r\nConnection: close\r\n"
+
+
+def squeezed(size_bytes: int) -> bytes:
+    """A gzip of nothing but spaces."""
+    packing = zlib.compressobj(1, wbits=31)
+    piece = b" " * 1_000_000
+    return b"".join(packing.compress(piece) for _ in range(size_bytes // len(piece))) + packing.flush()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("status", [200, 410, 500])
+async def test_a_body_above_the_limit_is_a_failure_and_takes_no_memory(packed: bool, status: int) -> None:
+    head = HEAD.replace(b"200", str(status).encode())
+    pieces = [head + b"\r\n", b" " * 65536]
+    if packed:
+        content = squeezed(100_000_000)
+        pieces = [head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(content), content]
+    server = await asyncio.start_server(answering(*pieces), "127.0.0.1", 0)
+    transport = Transport(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", max_body_bytes=1_000_000)
+    tracemalloc.start()
+    try:
+        failed = await asyncio.wait_for(failure_of(transport), 20)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        await transport.aclose()
+        server.close()
+    assert type(failed) is {200: NotAStream, 410: Refused, 500: ServerBusy}[status]
+    assert failed.status == status
+    assert peak_bytes < 8_000_000
+
+
+class Raw(httpx2.AsyncByteStream):
+    """A body that nobody unpacks before the transport."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+async def test_a_packed_body_is_unpacked(respx_mock: respx.MockRouter) -> None:
+    content = gzip.compress(b'{"ok": 1}')
+    answer = httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=Raw(content))
+    route = respx_mock.get(f"{BASE}{POLL_PATH}").mock(answer)
+    transport = Transport(BASE)
+    assert await transport.get_json(POLL_PATH) == {"ok": 1}
+    await transport.aclose()
+    assert route.calls[0].request.headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [("br", b"{}"), ("gzip, gzip", b"{}"), ("gzip", b"not packed at all"), ("gzip", gzip.compress(b'{"a": 1}')[:-12])],
+)
+async def test_what_cannot_be_unpacked_is_a_failure(
+    respx_mock: respx.MockRouter, encoding: str, content: bytes
+) -> None:
+    answer = httpx2.Response(200, headers={"Content-Encoding": encoding}, stream=Raw(content))
+    respx_mock.get(f"{BASE}{POLL_PATH}").mock(answer)
     transport = Transport(BASE)
     assert type(await failure_of(transport)) is NotAStream
     await transport.aclose()

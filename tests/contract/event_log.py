@@ -12,8 +12,9 @@ import pytest
 from sync_core.cursor import Cursor
 from sync_core.problems import Unprocessable
 from sync_server.log.base import EventLog, LogMisconfigured
-from sync_server.log.group import OUTCOME_TTL_MS, Group, NewEvent
+from sync_server.log.group import Group
 from sync_server.log.open import new_epoch
+from sync_server.log.records import OUTCOME_TTL_MS, NewEvent
 from sync_server.log.retention import Retention, enforce
 from tests.log.writes import (
     TENANT,
@@ -240,9 +241,9 @@ class EventLogContract(ABC):
         await commit(event_log, *(submission(note("old"), key=f"old-{i}") for i in range(700)), now_ms=NOW_MS)
         await commit(event_log, submission(note("new"), key="new"), now_ms=NOW_MS + 1000)
         end_ms = NOW_MS + OUTCOME_TTL_MS
-        assert await event_log.expire_outcomes(TENANT, now_ms=end_ms) == 0
+        assert await event_log.sweep(TENANT, now_ms=end_ms) == 0
         forgotten = 0
-        while count := await event_log.expire_outcomes(TENANT, now_ms=end_ms + 1):
+        while count := await event_log.sweep(TENANT, now_ms=end_ms + 1):
             forgotten += count
         assert forgotten == 700
         repeated = await commit(
@@ -261,7 +262,7 @@ class EventLogContract(ABC):
 
         async def sweep() -> None:
             for _ in range(20):
-                await sweeping.expire_outcomes(TENANT, now_ms=NOW_MS + OUTCOME_TTL_MS + 1)
+                await sweeping.sweep(TENANT, now_ms=NOW_MS + OUTCOME_TTL_MS + 1)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(write())

@@ -9,13 +9,16 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from sync_core.domain.catalog import REGISTRY
+from sync_core.domain.catalog import DOMAIN, REGISTRY
 from sync_core.filters import Filter, tag
 from sync_core.sse import ServerSentEvent, SSEDecoder
+from sync_server.access.caller import Caller
+from sync_server.access.rights import OPEN_RIGHTS, AccessTable, Rights
 from sync_server.feed.connection import Blocked, Chunk
 from sync_server.feed.hub import FeedSettings, Hub
 from sync_server.feed.reader import Reader
-from sync_server.feed.view import View
+from sync_server.feed.turns import Turns
+from sync_server.feed.view import Sight, View
 from sync_server.log.base import Bounds, EventLog
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
@@ -23,6 +26,18 @@ from sync_server.metrics import Metrics
 from tests.log.writes import TENANT, commit, note, submission
 
 PRINCIPAL = "anna"
+TABLE = AccessTable(REGISTRY, DOMAIN)
+
+
+def view_of(
+    wanted: Filter = Filter(),  # noqa: B008 - a value
+    *,
+    client_id: str | None = None,
+    principal: str = PRINCIPAL,
+    rights: Rights = OPEN_RIGHTS,
+) -> View:
+    """What a reader asks for, of this tenant."""
+    return View(Sight(wanted, rights), client_id, Caller(TENANT, principal, rights))
 
 
 class Socket:
@@ -63,7 +78,7 @@ class Bench:
     @property
     def bounds(self) -> Bounds:
         """What the hub knows of the log."""
-        return Bounds(self.hub.epoch, self.hub.floor, self.hub.tail)
+        return Bounds(self.hub.tail.epoch, self.hub.tail.floor, self.hub.tail.seq)
 
     async def write(self, count: int, *, client_id: str | None = None) -> None:
         """Into the log, beneath the hub: it is not told."""
@@ -72,7 +87,7 @@ class Bench:
     async def publish(self, count: int, *, client_id: str | None = None) -> None:
         """As this process's appender does, flushed at once."""
         events = (note(client_id=client_id) for _ in range(count))
-        self.hub.offer(await commit(self.event_log, submission(*events)))
+        self.hub.tail.offer(await commit(self.event_log, submission(*events)))
         self.hub.flush()
 
     def read(self, *, cursor: int | None = None, order: str | None = None, client_id: str | None = None) -> Socket:
@@ -84,7 +99,10 @@ class Bench:
     ) -> tuple[Reader, Socket]:
         """The same, with the reader itself."""
         wanted = Filter() if order is None else Filter(tags=frozenset({tag("orderID", order)}))
-        view = View(wanted, client_id, PRINCIPAL)
+        return self.begin(view_of(wanted, client_id=client_id), cursor=cursor)
+
+    def begin(self, view: View, *, cursor: int | None = None) -> tuple[Reader, Socket]:
+        """A reader with *view*."""
         socket = Socket()
         reader = Reader(self.hub, socket, view=view, cursor=self.hub.flushed if cursor is None else cursor)
         self.hub.admit(reader, lifetime_s=600)
@@ -126,6 +144,8 @@ async def bench(
                 bounds,
                 event_log=event_log,
                 registry=REGISTRY,
+                table=TABLE,
+                turns=Turns(),
                 settings=settings or FeedSettings(),
                 metrics=Metrics(CollectorRegistry()),
                 spawn=spawn,

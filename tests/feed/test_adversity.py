@@ -3,7 +3,8 @@
 import asyncio
 
 from sync_server.log.base import Bounds, LogUnavailable
-from sync_server.log.group import Committed, StoredEvent
+from sync_server.log.group import Committed
+from sync_server.log.records import StoredEvent
 from tests.feed.conftest import Start
 from tests.serving import Served
 from tests.streams import eventually, seqs, stream
@@ -31,7 +32,7 @@ async def test_a_floor_that_passes_a_reader_while_it_waits_for_the_log_is_a_rese
         async with stream(served.port, lastEventId=hub.cursor_text(100)) as opened:
             await opened.until("connected")
             await served.application.event_log.trim("default", 400)
-            await hub.refresh()
+            await hub.tail.refresh()
             mended.set()
             await opened.until("caught_up")
             assert [e.event for e in opened.seen] == ["connected", "reset", "caught_up"]
@@ -58,7 +59,7 @@ async def test_an_own_commit_that_contradicts_what_was_shown_resets_at_once(star
         async with stream(served.port) as opened:
             await opened.until("caught_up")
             again = StoredEvent(11, 1_763_634_600_123, "stage_change", (), None, "anonymous", '"data":{"n":99}}')
-            hub.offer(Committed(hub.epoch, [again], []))
+            hub.tail.offer(Committed(hub.tail.epoch, [again], []))
             reset = await opened.until("reset")
             assert '"future"' in reset.data
             assert reset.id == hub.cursor_text(11)
@@ -69,8 +70,8 @@ async def test_the_same_commit_offered_twice_changes_nothing(start_sqlite: Start
         await served.stages(5)
         hub = await served.hub()
         rows = await served.application.event_log.read("default", after=2, limit=10)
-        hub.offer(Committed(hub.epoch, rows, []))
-        assert hub.tail == 5
+        hub.tail.offer(Committed(hub.tail.epoch, rows, []))
+        assert hub.tail.seq == 5
         assert not hub.metrics.resets.collect()[0].samples
 
 
@@ -79,11 +80,11 @@ async def test_data_that_is_known_to_be_missing_grows_old(start_sqlite: Start) -
     async with start_sqlite() as served:
         await served.stages(5)
         hub = await served.hub()
-        seen_s = hub.read_s
-        hub.observe(Bounds(hub.epoch, 0, 9), tail_before=5)
-        assert hub.read_s == seen_s
-        hub.observe(Bounds(hub.epoch, 0, 5), tail_before=5)
-        assert hub.read_s > seen_s
+        seen_s = hub.tail.read_s
+        hub.tail.observe(Bounds(hub.tail.epoch, 0, 9), seq_before=5)
+        assert hub.tail.read_s == seen_s
+        hub.tail.observe(Bounds(hub.tail.epoch, 0, 5), seq_before=5)
+        assert hub.tail.read_s > seen_s
 
 
 async def test_a_pipelined_request_does_not_hide_the_disconnect(start_sqlite: Start) -> None:
@@ -106,6 +107,6 @@ async def test_filters_that_are_gone_leave_no_trace_in_the_index(start_sqlite: S
         hub = await served.hub()
         async with stream(served.port, eventTypes="a,b,c") as opened:
             await opened.until("caught_up")
-            assert len(hub.channels._by_type) == 3
+            assert len(hub.channels._open) == 3
         await eventually(lambda: served.application.feed.reader_count == 0)
-        assert hub.channels._by_type == {}
+        assert hub.channels._open == {}

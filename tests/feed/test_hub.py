@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sync_server.feed.hub import ADVANCE_SEQS, FUTURE_PATIENCE_S, FeedSettings
+from sync_server.feed.clock import ADVANCE_SEQS
+from sync_server.feed.hub import FeedSettings
+from sync_server.feed.tail import FUTURE_PATIENCE_S
 from sync_server.log.base import Bounds
 from tests.feed.hubs import bench
 from tests.log.writes import TENANT
@@ -33,10 +35,10 @@ async def test_who_sees_only_its_own_events_is_advanced_by_an_id_alone(tmp_path:
     async with bench(tmp_path) as on:
         socket = on.read(client_id="till-1")
         await on.publish(ADVANCE_SEQS, client_id="till-1")
-        on.hub.sweep()
+        on.hub.clock.sweep()
         assert socket.last_event_id == on.hub.cursor_text(0)
         await on.publish(1, client_id="till-1")
-        on.hub.sweep()
+        on.hub.clock.sweep()
         assert socket.last_event_id == on.hub.cursor_text(ADVANCE_SEQS + 1)
         assert [event.event for event in socket.seen] == ["caught_up"]
 
@@ -46,7 +48,7 @@ async def test_an_advance_is_not_repeated_at_every_sweep(tmp_path: Path) -> None
         socket = on.read(order="nobody")
         for _ in range(2):
             await on.publish(ADVANCE_SEQS + 1)
-            on.hub.sweep()
+            on.hub.clock.sweep()
         assert socket.last_event_id == on.hub.cursor_text(ADVANCE_SEQS + 1)
 
 
@@ -63,7 +65,7 @@ async def test_heartbeats_of_channels_are_spread(tmp_path: Path) -> None:
         assert_spread()  # after they joined at once
         for channel in on.hub.channels:
             channel.heartbeat_due_s = 0
-        on.hub.sweep()
+        on.hub.clock.sweep()
         assert all(socket.count("heartbeat") == 1 for socket in sockets)
         assert_spread()  # and after they beat at once
 
@@ -84,12 +86,12 @@ async def test_a_reader_that_left_at_once_is_not_behind_for_ever(tmp_path: Path)
 async def test_a_log_that_went_back_resets_its_readers_after_two_seconds_of_it(tmp_path: Path) -> None:
     async with bench(tmp_path, events=5) as on:
         socket = on.read()
-        went_back = Bounds(on.hub.epoch, 0, 3)
+        went_back = Bounds(on.hub.tail.epoch, 0, 3)
         began_s = on.hub.now()
 
         def is_reset() -> bool:
             if not socket.count("reset"):
-                on.hub.observe(went_back, tail_before=5)
+                on.hub.tail.observe(went_back, seq_before=5)
             return socket.count("reset") > 0
 
         assert not is_reset()
@@ -102,14 +104,14 @@ async def test_a_log_that_went_back_resets_its_readers_after_two_seconds_of_it(t
 async def test_a_deposed_primarys_answers_from_its_past_reset_nobody(tmp_path: Path) -> None:
     async with bench(tmp_path, events=5) as on:
         socket = on.read()
-        now, past = on.bounds, Bounds(on.hub.epoch, 0, 3)
-        on.hub.observe(past, tail_before=5)
-        on.hub.observe(now, tail_before=5)
+        now, past = on.bounds, Bounds(on.hub.tail.epoch, 0, 3)
+        on.hub.tail.observe(past, seq_before=5)
+        on.hub.tail.observe(now, seq_before=5)
         end_s = on.hub.now() + FUTURE_PATIENCE_S + 0.1
         await eventually(lambda: on.hub.now() >= end_s)
-        on.hub.observe(past, tail_before=5)
+        on.hub.tail.observe(past, seq_before=5)
         assert socket.count("reset") == 0
-        assert on.hub.tail == 5
+        assert on.hub.tail.seq == 5
 
 
 async def test_bounds_that_were_asked_for_before_an_own_commit_are_no_step_back(tmp_path: Path) -> None:
@@ -120,12 +122,12 @@ async def test_bounds_that_were_asked_for_before_an_own_commit_are_no_step_back(
         end_s = on.hub.now() + FUTURE_PATIENCE_S + 0.1
 
         def observed_long_enough() -> bool:
-            on.hub.observe(before, tail_before=5)
+            on.hub.tail.observe(before, seq_before=5)
             return on.hub.now() >= end_s
 
         await eventually(observed_long_enough)
         assert socket.count("reset") == 0
-        assert on.hub.tail == 8
+        assert on.hub.tail.seq == 8
 
 
 async def test_a_tail_that_was_overtaken_by_the_floor_resets_its_readers_once(tmp_path: Path) -> None:
@@ -133,12 +135,12 @@ async def test_a_tail_that_was_overtaken_by_the_floor_resets_its_readers_once(tm
         socket = on.read()
         await on.write(10)
         await on.event_log.trim(TENANT, 10)
-        on.hub.ring()
+        on.hub.tail.ring()
         await eventually(lambda: socket.count("reset") > 0)
         assert [reset["reason"] for reset in socket.data("reset")] == ["expired"]
         assert socket.last_event_id == on.hub.cursor_text(15)
         await on.write(2)
-        on.hub.ring()
+        on.hub.tail.ring()
         await eventually(lambda: socket.count("status_update") == 2)
         assert socket.count("reset") == 1
         assert on.sample("sync_log_holes_total") == 0

@@ -37,14 +37,14 @@ async def test_resets_are_counted_by_their_reason(start_sqlite: Start) -> None:
             await opened.until("caught_up")
         await poll(served, after="garbage")
         await served.application.event_log.trim("default", 10)
-        await hub.refresh()
+        await hub.tail.refresh()
         await poll(served, after=hub.cursor_text(9))
         await poll(served, after=hub.cursor_text(10))
         async with stream(served.port) as one, stream(served.port, orderID="A") as other:
             for opened in (one, other):
                 await opened.until("caught_up")
             await served.application.event_log.new_epoch("default", new_epoch())
-            await hub.refresh()
+            await hub.tail.refresh()
             for opened in (one, other):
                 await opened.until("reset")
         reasons = ("malformed", "expired", "epoch", "future")

@@ -9,13 +9,14 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
+from sync_server.access.caller import OPEN_CALLER
 from sync_server.feed import poll as poll_module
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import Hub
 from sync_server.feed.pages import PAGE_EVENTS
 from sync_server.feed.poll import Poll
-from sync_server.log.group import StoredEvent
 from sync_server.log.open import new_epoch
+from sync_server.log.records import StoredEvent
 from sync_server.log.sqlite import SQLiteLog
 from tests.feed.conftest import Start
 from tests.feed.hubs import bench
@@ -43,7 +44,8 @@ class OneHub:
 
 
 def request_for(query: str) -> Request:
-    return Request({"type": "http", "headers": [], "query_string": query.encode()})
+    state = {"caller": OPEN_CALLER}
+    return Request({"type": "http", "headers": [], "query_string": query.encode(), "state": state})
 
 
 def seq_of(cursor: str) -> int:
@@ -175,7 +177,7 @@ async def test_a_cursor_is_never_beyond_the_head_that_is_known(start_sqlite: Sta
         await commit(served.application.event_log, texts(*"abcde"), tenant="default")  # unknown to the hub as yet
         first = await page(served, after=hub.cursor_text(0))
         assert seq_of(first["cursor"]) <= seq_of(first["head"])
-        await eventually(lambda: hub.tail == 15)
+        await eventually(lambda: hub.tail.seq == 15)
         rest = await poll_through(served, after=first["cursor"])
         assert seqs(first["events"] + rest) == list(range(1, 16))
 
@@ -233,7 +235,7 @@ async def test_a_bad_cursor_is_gone(start: Start, cursor: str, reason: str) -> N
     async with start() as served:
         await served.stages(2)
         hub = await served.hub()
-        reply = await poll(served, after=cursor.format(epoch=hub.epoch))
+        reply = await poll(served, after=cursor.format(epoch=hub.tail.epoch))
         assert reply.status_code == 410
         assert reply.headers["content-type"] == "application/problem+json"
         problem = reply.json()

@@ -127,7 +127,7 @@ async def test_a_cursor_below_the_floor_is_reset(start: Start) -> None:
         ids = await served.stages(50)
         event_log = served.application.event_log
         await event_log.trim("default", 30)
-        await (await served.hub()).refresh()
+        await (await served.hub()).tail.refresh()
         async with stream(served.port, last_event_id=str(ids[10])) as opened:
             reset = data(await opened.until("reset"))
             assert (reset["reason"], reset["floor"], reset["head"]) == ("expired", ids[29], ids[49])
@@ -154,7 +154,7 @@ async def test_a_floor_that_overtakes_a_reader_in_catch_up_resets_it_once(start:
     async with start() as served:
         hub = await served.hub()
         await served.application.event_log.trim("default", 2000)  # unknown to the hub as yet
-        assert hub.floor == 0
+        assert hub.tail.floor == 0
         async with stream(served.port, lastEventId=hub.cursor_text(0)) as opened:
             reset = await opened.until("reset")
             assert data(reset)["reason"] == "expired"

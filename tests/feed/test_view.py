@@ -2,9 +2,9 @@
 
 import pytest
 
-from sync_core.filters import Filter
-from sync_server.feed.view import View
+from sync_server.access.rights import Access
 from sync_server.feed.window import FeedEvent
+from tests.feed.hubs import view_of
 
 
 @pytest.mark.parametrize(
@@ -14,10 +14,10 @@ from sync_server.feed.window import FeedEvent
 def test_echo_is_what_the_same_client_of_the_same_principal_caused(
     client_id: str | None, principal: str, seen: bool
 ) -> None:
-    event = FeedEvent(1, "stage_change", (), client_id, principal, b"", 0)
-    assert View(Filter(), "till-1", "anna").sees(event) is seen
+    event = FeedEvent(1, "stage_change", (), client_id, principal, b"", 1, Access("view_events"))
+    assert (view_of(client_id="till-1").shows(event) is event) is seen
 
 
 def test_who_gave_no_client_id_sees_events_without_one() -> None:
-    event = FeedEvent(1, "stage_change", (), None, "anna", b"", 0)
-    assert View(Filter(), None, "anna").sees(event)
+    event = FeedEvent(1, "stage_change", (), None, "anna", b"", 1, Access("view_events"))
+    assert view_of().shows(event) is event

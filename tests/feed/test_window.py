@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from sync_server.access.rights import Access
 from sync_server.feed.window import EVENT_OVERHEAD_BYTES, PIECE_BYTES, FeedEvent, Window, encode, piece, thin
-from sync_server.log.group import StoredEvent
+from sync_server.log.records import StoredEvent
+from tests.feed.hubs import TABLE
+
+EVENTS = Access("view_events")
 
 
 def stored(seq: int, *, tail: str = '"data":{"n":1}}') -> StoredEvent:
@@ -13,11 +17,11 @@ def stored(seq: int, *, tail: str = '"data":{"n":1}}') -> StoredEvent:
 
 
 def event(seq: int, event_type: str = "stage_change", *tags: str) -> FeedEvent:
-    return FeedEvent(seq, event_type, tags, None, "anonymous", b"x" * 100, 0)
+    return FeedEvent(seq, event_type, tags, None, "anonymous", b"x" * 100, 1, EVENTS)
 
 
 def test_an_event_is_encoded_as_one_block() -> None:
-    encoded = encode("k3f9a2c1", stored(7))
+    encoded = encode("k3f9a2c1", stored(7), TABLE)
     assert encoded.block == (
         b"event: stage_change\nid: k3f9a2c1.7\n"
         b'data: {"id":"k3f9a2c1.7","eventType":"stage_change",'
@@ -27,7 +31,7 @@ def test_an_event_is_encoded_as_one_block() -> None:
 
 
 def test_an_ephemeral_event_has_no_id_anywhere() -> None:
-    encoded = encode("k3f9a2c1", stored(0))
+    encoded = encode("k3f9a2c1", stored(0), TABLE)
     assert b"id:" not in encoded.block
     assert "id" not in json.loads(encoded.envelope)
 
@@ -53,7 +57,7 @@ def test_the_window_takes_only_the_next_event() -> None:
 
 
 def test_a_piece_is_bounded_by_bytes_but_never_empty() -> None:
-    large = FeedEvent(1, "a", (), None, "p", b"x" * (PIECE_BYTES + 1), 0)
+    large = FeedEvent(1, "a", (), None, "p", b"x" * (PIECE_BYTES + 1), 1, EVENTS)
     assert piece([large, large]) == [large]
     assert piece([event(1), event(2)]) == [event(1), event(2)]
     assert piece([]) == []

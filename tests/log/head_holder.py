@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import cast
 
+from sync_core.domain.document import Ref
 from sync_server.api.submission import Receipt
 from sync_server.log.group import Decision, View
 from sync_server.log.mongo import MongoLog
@@ -25,6 +26,7 @@ class Holding:
     size_bytes: int = 10
     reserve: int = 1
     keys: tuple[OutcomeKey, ...] = ()
+    refs: tuple[Ref, ...] = ()
     held: bool = False
 
     def decide(self, view: View) -> Decision:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from sync_core.domain.document import Ref
 from sync_core.problems import OutcomeUnknown, Unavailable, Unprocessable
 from sync_server.api.submission import Receipt
 from sync_server.log.appender import (
@@ -29,6 +30,7 @@ class Stated:
     size_bytes: int = 10
     reserve: int = 1
     keys: tuple[OutcomeKey, ...] = ()
+    refs: tuple[Ref, ...] = ()
 
     def decide(self, view: View) -> Decision:
         return Decision([self.event], {}, (Receipt(f"{view.epoch}.{view.next_seq}", "t", duplicate=False),))

@@ -222,7 +222,7 @@ async def test_a_commit_returns_after_its_fsync(make: Make) -> None:
 async def test_a_newer_schema_is_refused_and_left_as_it_is(make: Make, path: Path) -> None:
     path.parent.mkdir()
     db = sqlite3.connect(path)
-    db.executescript("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT); INSERT INTO meta VALUES ('schema', '2')")
+    db.executescript("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT); INSERT INTO meta VALUES ('schema', '3')")
     with pytest.raises(LogMisconfigured, match="newer order-sync"):
         await make().open()
     assert db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("meta",)]

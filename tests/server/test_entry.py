@@ -27,6 +27,8 @@ def run_without(library: str, *arguments: str, cwd: Path) -> subprocess.Complete
     [
         ("prometheus_client", ["--version"]),
         ("starlette", ["--help"]),
+        ("structlog", ["--help"]),
+        ("pydantic_settings", ["--help"]),
         ("uvicorn", ["doctor"]),
         ("uvloop", ["doctor"]),
     ],

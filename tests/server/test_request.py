@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from sync_core.problems import InvalidRequest
+from sync_server.access.caller import OPEN_CALLER
 from sync_server.feed.request import FeedRequest
 
 
 def parse(query: str) -> FeedRequest:
-    scope: dict[str, Any] = {"query_string": query.encode(), "headers": []}
+    scope: dict[str, Any] = {"query_string": query.encode(), "headers": [], "state": {"caller": OPEN_CALLER}}
     return FeedRequest.parse(scope, extra=frozenset({"limit", "wait"}))
 
 

@@ -1,0 +1,35 @@
+"""Who calls: what every request carries once it is known who sent it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sync_server.access.rights import OPEN_RIGHTS, Rights
+
+__all__ = ["OPEN_CALLER", "Caller", "caller_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A principal of a tenant and its rights, good until *expires_ms* (Unix time, leeway included; None: for ever)."""
+
+    tenant: str
+    principal: str
+    rights: Rights
+    expires_ms: int | None = None
+
+
+def caller_of(scope: Mapping[str, Any]) -> Caller:
+    """Who sent the request with this ASGI *scope*.
+
+    What stands in front of the routes puts it at ``scope["state"]["caller"]``. Nobody is let in by default: without
+    it there is a fault in the server (LookupError).
+    """
+    caller = scope.get("state", {}).get("caller")
+    if not isinstance(caller, Caller):
+        raise LookupError("nobody has said who calls")
+    return caller
+
+
+OPEN_CALLER = Caller("default", "anonymous", OPEN_RIGHTS)
+"""Everybody, where there is no access control."""

@@ -1,0 +1,41 @@
+"""What a credential says of its holder, checked: tenant, subject, roles, binding."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from sync_core.filters import ENTITY_KEYS
+from sync_core.problems import Unauthorized
+
+__all__ = ["DEFAULT_TENANT", "TENANT_PATTERN", "Claims", "Subject"]
+
+TENANT_PATTERN = r"^[a-z0-9-]{1,64}$"
+DEFAULT_TENANT = "default"
+
+Subject = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,127}$")]
+_TAG = re.compile(rf"(?:{'|'.join(ENTITY_KEYS)})=[^\x00-\x1f,]{{1,128}}")
+Binding = Annotated[str, StringConstraints(pattern=rf"^{_TAG.pattern}$")]
+
+
+class Claims(BaseModel):
+    """Who somebody is. *bound* are the only entities (``bayID=B1``) that they see; empty: not bound."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tenant: Annotated[str, StringConstraints(pattern=TENANT_PATTERN)] = DEFAULT_TENANT
+    sub: Subject
+    roles: tuple[Annotated[str, StringConstraints(max_length=64)], ...] = Field(default=(), max_length=32)
+    bound: tuple[Binding, ...] = Field(default=(), max_length=200)
+    exp: float | None = None
+    jti: str | None = None
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> "Claims":
+        """Out of a verified token's *content*. Raises Unauthorized: a claim of another form is never guessed at."""
+        try:
+            return cls.model_validate(dict(content), strict=False)
+        except ValidationError as exc:
+            names = ", ".join(sorted({str(error["loc"][0]) for error in exc.errors() if error["loc"]}))
+            raise Unauthorized(f"The token's claims cannot be used: {names or 'wrong form'}.") from None

@@ -1,0 +1,93 @@
+"""The doorbell: what other processes committed or signalled, by a change stream.
+
+It says "look", and is never a cursor: a bell that is missed is caught by polling.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from sync_server.log.base import Bell, LogError, Signal
+from sync_server.log.mongo_driver import check_cancelled, settle
+from sync_server.log.mongo_rows import event_of, event_row
+from sync_server.log.records import StoredEvent
+
+__all__ = ["Doorbell"]
+
+log = structlog.get_logger("sync_server.mongo")
+
+
+class Doorbell:
+    """Rings for the processes of the database *db*. *ready* returns once that can be used."""
+
+    def __init__(self, db: Any, *, process_id: str, ready: Callable[[], Awaitable[None]]) -> None:
+        self._db = db
+        self._process_id = process_id
+        self._ready = ready
+
+    async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
+        """Hand ephemeral *events* to the other processes."""
+        document = {
+            "tenant": tenant,
+            "process": self._process_id,
+            "events": [event_row(tenant, event) for event in events],
+        }
+        update = {"$set": document, "$currentDate": {"at": True}}
+        # An update, because only that can put the server's own time, which the TTL is measured by.
+        await self._db.command(
+            {"update": "signals", "updates": [{"q": {"_id": os.urandom(12).hex()}, "u": update, "upsert": True}]}
+        )
+
+    async def wakeups(self) -> AsyncIterator[Bell | Signal]:
+        """What other processes did, until cancelled. Reopens itself."""
+        pause_s = 0.05
+        while True:
+            try:
+                await self._ready()
+                async with await self._watch() as stream:
+                    yield Bell(None)  # whatever happened while there was no stream
+                    pause_s = 0.05
+                    while stream.alive:
+                        change = await stream.try_next()
+                        check_cancelled()
+                        if change is not None and (wakeup := self._wakeup(change)) is not None:
+                            yield wakeup
+            except (PyMongoError, LogError) as exc:
+                check_cancelled()
+                log.debug("change_stream_reopens", error=str(exc)[:200])
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 1.0)
+
+    async def _watch(self) -> Any:
+        """A stream over commits and signals that misses none made after this call began."""
+        # Open-then-read and read-then-open both missed commits; the operation time of a majority read does not.
+        reply = await self._db.command(
+            {"find": "meta", "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
+        )
+        return await settle(
+            self._db.watch(
+                [
+                    {"$match": {"ns.coll": {"$in": ["heads", "signals"]}}},
+                    {"$project": {"ns.coll": 1, "documentKey._id": 1, "updateDescription.updatedFields.seq": 1,
+                                  "fullDocument.tenant": 1, "fullDocument.process": 1,
+                                  "fullDocument.events": 1}},
+                ],
+                start_at_operation_time=reply["operationTime"],
+                max_await_time_ms=1000,
+            )
+        )  # fmt: skip
+
+    def _wakeup(self, change: dict[str, Any]) -> Bell | Signal | None:
+        if "documentKey" not in change:
+            return Bell(None)  # dropped, renamed: look at everything
+        if change["ns"]["coll"] == "heads":
+            updated = change.get("updateDescription", {}).get("updatedFields", {})
+            return Bell(change["documentKey"]["_id"], updated.get("seq"))
+        document = change.get("fullDocument")
+        if document is None or document["process"] == self._process_id:
+            return None
+        return Signal(document["tenant"], tuple(event_of(row) for row in document["events"]))

@@ -1,0 +1,138 @@
+"""The driver between a server that misbehaves and a sink that cannot take what it brings."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sync_client.breaker import Breaker
+from sync_client.driver import Driver
+from sync_client.errors import CacheUnwritable
+from sync_client.limits import Limits
+from sync_client.notes import NOTHING, Taken
+from sync_client.states import Policy, Signal, State
+from sync_client.tokens import Tokens
+from sync_client.transport import Transport
+from sync_core.sse import ServerSentEvent
+from tests.client.scripted import EPOCH, STREAM_HEAD, Answer, Script, connected, plain, served
+from tests.streams import eventually
+
+GONE = plain(410, {"reason": "epoch", "head": f"{EPOCH}.5"})
+
+
+class Notebook:
+    """See sync_client.notes.Sink; *is_full*: it takes nothing."""
+
+    cursor = f"{EPOCH}.1"
+    stall_s = 0.2
+    opens_with_headers = False
+
+    def __init__(self, *, is_full: bool = False) -> None:
+        self.is_full = is_full
+        self.lost = 0
+
+    def stream_begins(self) -> None:
+        pass
+
+    async def take(self, events: Sequence[ServerSentEvent], *, last_event_id: str) -> Taken:
+        return NOTHING
+
+    async def take_page(self, page: dict[str, Any]) -> Taken:
+        return NOTHING
+
+    async def lose_cursor(self, document: dict[str, Any]) -> Taken:
+        if self.is_full:
+            raise CacheUnwritable("full")
+        self.lost += 1
+        return NOTHING
+
+
+@asynccontextmanager
+async def driving(script: Script, sink: Notebook, **policy: Any) -> AsyncIterator[Driver]:
+    async with served(script) as url:
+        transport = Transport(url, trust_env=False)
+        driver = Driver(
+            transport, sink, tokens=Tokens(None), policy=Policy(**policy), limits=Limits(first_byte_s=0.1),
+            breaker=Breaker(clock=asyncio.get_running_loop().time, rng=random.random), params={}, rng=lambda: 0.05,
+        )  # fmt: skip
+        driver.start()
+        driver.signal(Signal.CONNECT)
+        try:
+            yield driver
+        finally:
+            await driver.aclose()
+            await transport.aclose()
+
+
+def says(*pieces: bytes, every_s: float = 60.0) -> Answer:
+    """The pieces, the last one again every so often."""
+
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(pieces))
+        while True:
+            await writer.drain()
+            await asyncio.sleep(every_s)
+            writer.write(pieces[-1])
+
+    return answer
+
+
+async def broken(_: int, writer: asyncio.StreamWriter) -> None:
+    writer.write(plain(500, b""))
+
+
+@pytest.mark.parametrize("kind", ["stream", "poll"])
+async def test_a_cursor_that_is_lost_while_the_disk_is_full_holds_the_client_up_and_does_not_stop_it(kind: str) -> None:
+    async def gone(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(GONE)
+
+    script = Script(gone, gone) if kind == "stream" else Script(broken, gone)
+    sink = Notebook(is_full=True)
+    async with driving(script, sink, max_reconnect_attempts=1) as driver:
+        await eventually(lambda: driver.machine.held)
+        assert driver.machine.reason == "cache_unwritable"
+        sink.is_full = False
+        driver.signal(Signal.CONSUMER_READY)
+        await eventually(lambda: sink.lost > 0)
+
+
+async def test_a_410_to_a_request_without_a_cursor_loses_none() -> None:
+    async def silent(_: int, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    async def gone(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(GONE)
+
+    script, sink = Script(silent, gone), Notebook()
+    async with driving(script, sink, buffered_attempts=100, max_reconnect_attempts=100) as driver:
+        await eventually(lambda: script.polls >= 2)
+        assert sink.lost == 0
+        assert driver.machine.failures >= 1
+
+
+@pytest.mark.parametrize("comment", [b": here\n\n", b":", b"retry: 5\n\n", b"id: aaaaaaaa.9\n\n", b"\n"])
+async def test_a_body_that_never_says_connected_ends_in_time(comment: bytes) -> None:
+    script = Script(says(STREAM_HEAD, comment, every_s=0.01), broken)
+    async with driving(script, Notebook(), opening_s=0.15) as driver:
+        await eventually(lambda: driver.machine.state is State.ERROR)
+        assert "no `connected`" in driver.machine.reason
+        assert driver.counts.failed_attempts == 1
+        await eventually(lambda: script.streams >= 2)
+
+
+async def test_a_body_that_says_connected_late_but_in_time_is_a_stream() -> None:
+    async def late(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + b": soon\n\n")
+        await writer.drain()
+        await asyncio.sleep(0.3)  # longer than the silence that an open stream may keep
+        writer.write(connected(f"{EPOCH}.1")[len(STREAM_HEAD) :])
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    script = Script(late, broken)
+    async with driving(script, Notebook()) as driver:
+        await eventually(lambda: driver.machine.state is State.CONNECTED)
+        assert script.requests == 1
