@@ -62,7 +62,7 @@ async def check_resume(shop: Shop) -> None:
 
 async def check_polling(shop: Shop) -> None:
     """A proxy that buffers leads to polling, its mending back to the stream."""
-    async with shop.following("polling", policy=Policy(probe_first_s=1.0)) as (client, got):
+    async with shop.following("polling", first_byte_s=0.5, policy=Policy(probe_first_s=1.0)) as (client, got):
         shop.proxy.stream.buffered = True
         shop.proxy.cut_all()
         await client.wait_for(State.POLLING, timeout_s=20)

@@ -25,7 +25,7 @@ from typing import Any
 
 from sync_client.errors import CacheLocked, CacheUnwritable
 from sync_client.filelock import FileLock
-from sync_client.records import MAX_PARKED, Arrival, Batch, Mark, Record, Saved, Transaction
+from sync_client.records import MAX_PARKED, Batch, Mark, Record, Saved, Transaction
 
 __all__ = [
     "APPLICATION_ID",
@@ -221,7 +221,7 @@ class SQLiteCache:
 
     def commit(self, batch: Batch) -> int:
         with self._transaction() as db:
-            new = 0
+            new = []
             for arrival in batch.arrivals:
                 row = (
                     arrival.id, arrival.event_type, arrival.envelope, batch.received_at_ms, batch.source,
@@ -232,21 +232,18 @@ class SQLiteCache:
                     " VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO NOTHING", row,
                 )  # fmt: skip
                 if cursor.rowcount > 0:
-                    new += 1
-                    self._count_new(arrival)
+                    new.append(arrival)
                     self._last_n = cursor.lastrowid or self._last_n
             for key in _STATE_KEYS:
                 value = getattr(batch, key)
                 if value is not None:
                     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-        return new
-
-    def _count_new(self, arrival: Arrival) -> None:
-        if arrival.mark is Mark.WAITING:
-            self._backlog += 1
-            self._backlog_bytes += len(arrival.envelope)
-        elif arrival.mark is Mark.PARKED:
-            self._parked += 1
+        # Not before the commit: others read these counts, and what they count is to be there.
+        waiting = [arrival for arrival in new if arrival.mark is Mark.WAITING]
+        self._backlog += len(waiting)
+        self._backlog_bytes += sum(len(arrival.envelope) for arrival in waiting)
+        self._parked += sum(arrival.mark is Mark.PARKED for arrival in new)
+        return len(new)
 
     def set_meta(self, key: str, value: str) -> None:
         with self._transaction() as db:

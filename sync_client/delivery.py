@@ -164,8 +164,7 @@ class Delivery:
         """One page; whether there may be more."""
         self._out = None
         await self._resyncs.tell()
-        readers = self._subscriptions.open()
-        if self._ending or (not self._handlers and not readers):
+        if self._ending or not (self._handlers or self._subscriptions.open()):
             return False
         page = await self._keeper.run(self._keeper.cache.waiting, after=self._position, limit=PAGE)
         if not page:
@@ -173,7 +172,7 @@ class Delivery:
         if self._resyncs.is_news:
             return True  # it came while the page was read, and what is behind it is held until they know
         # Iterators that come while this page is out get the next one.
-        more = await self._deliver(page, readers)
+        more = await self._deliver(page, self._subscriptions.open())
         await self._flush_marks(force=True)
         return more
 

@@ -29,7 +29,7 @@ from sync_client.machine import step
 from sync_client.notes import Sink, Taken
 from sync_client.states import Activity, Do, Effect, Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
-from sync_client.transport import POLL_PATH, STREAM_PATH, Stream, Transport
+from sync_client.transport import POLL_PATH, REQUEST_TIMEOUT_S, STREAM_PATH, Stream, Transport
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
 __all__ = ["Driver"]
@@ -130,7 +130,7 @@ class Driver:
         self.machine, effects = step(before, happening, policy=self._policy, rng=self._rng)
         for effect in effects:
             self._do(effect)
-        if self.machine.state is not before.state or self.machine.held != before.held:
+        if _look(self.machine) != _look(before):
             self._changed(before, self.machine, happening)
 
     def _do(self, effect: Effect) -> None:
@@ -157,7 +157,7 @@ class Driver:
         self._running.pop(activity, None)
         self._check_sleep()  # a timer may be first to see the other side of a suspend
         if activity is Activity.OPENING_TIMER and activity in self.machine.active:
-            self.counts.failed_attempts += 1
+            self.counts.failed_attempts += Activity.STREAM in self.machine.active
             self._note_error("stream: bytes, but no `connected`")
         self.signal(_DUE[activity])
 
@@ -244,7 +244,9 @@ class Driver:
             self.counts.failed_attempts += 1
         elif signal is Signal.POLL_FAILED:
             self.counts.failed_polls += 1
-        self._report(activity, signal, delay_s=exc.retry_after_s, reason=reason)
+        # What the breaker says is about plain requests only; the server's own Retry-After is about all of them.
+        delay_s = None if isinstance(exc, BreakerOpen) else exc.retry_after_s
+        self._report(activity, signal, delay_s=delay_s, reason=reason)
 
     def _note_error(self, text: str) -> None:
         self.last_error = text
@@ -391,6 +393,9 @@ class Driver:
 
     async def _poll(self) -> None:
         """One page."""
+        if self.breaker.retry_in_s:
+            # Waited for here: it is our own caution with plain requests, and no reason to keep streams waiting.
+            await asyncio.sleep(self.breaker.retry_in_s)
         cursor = self._sink.cursor
         if not self._guard.allows(f"poll {cursor}", now_s=now_s()):
             self._report(Activity.POLL, Signal.SPINNING)
@@ -430,8 +435,11 @@ class Driver:
         started_s = now_s()
         with self.breaker.request() as permission:
             try:
-                async with asyncio.timeout(30 + self._limits.poll_wait_s):
-                    page = await self._transport.get_json(path, params=params, token=self._tokens.current)
+                wait_s = float(params.get("wait", 0))
+                async with asyncio.timeout(REQUEST_TIMEOUT_S + wait_s):
+                    page = await self._transport.get_json(
+                        path, params=params, token=self._tokens.current, wait_s=wait_s
+                    )
             except (ServerBusy, TimeoutError) as exc:
                 if isinstance(exc, ServerBusy) and exc.status == 429:
                     permission.succeeded()
@@ -487,3 +495,8 @@ class Driver:
         if slept_s:
             log.warning("woke_up", slept_s=round(slept_s, 1))
             self.signal(Signal.WOKE, reason=f"slept {slept_s:.0f} s")
+
+
+def _look(machine: Machine) -> tuple[State, bool, bool]:
+    """What others are told changes of."""
+    return machine.state, machine.held, bool(machine.poll_failures)

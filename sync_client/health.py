@@ -35,6 +35,9 @@ _STATUS = {
 }
 
 
+_UP = frozenset({Status.HEALTHY, Status.POLLING})
+
+
 def status_of(machine: Machine) -> str:
     """One of Status. Polling without an answer is offline: nothing comes either way."""
     if machine.state is State.POLLING and machine.poll_failures:
@@ -125,10 +128,11 @@ class Meter:
     _rates: deque[tuple[float, int]] = field(default_factory=deque)
 
     def moved(self, before: Machine, after: Machine, *, now_s: float) -> None:
-        """The machine changed its state."""
-        was_up = before.state in (State.CONNECTED, State.POLLING)
-        is_up = after.state in (State.CONNECTED, State.POLLING)
-        if after.state is State.CONNECTED:
+        """The machine changed its state, or polling began to fail, or works again."""
+        was_up, is_up = status_of(before) in _UP, status_of(after) in _UP
+        if before.state is after.state:
+            pass
+        elif after.state is State.CONNECTED:
             self.connections += 1
             if self._down_since_s is not None:
                 self.recoveries_s.append(now_s - self._down_since_s)

@@ -211,13 +211,14 @@ def goodbye(draft: Draft) -> None:
     brief = opened_s is not None and draft.now_s - opened_s < draft.policy.brief_life_s
     draft.set(opened_s=None, brief=draft.machine.brief + 1 if brief else 0)
     _be_reconnecting(draft, draft.happening.reason)
+    pause_s = draft.happening.delay_s
     if draft.machine.brief >= draft.policy.brief_goodbyes:
         # Whatever it says: a token that is refused after the pause is renewed then.
-        _retry_later(draft, draft.machine.brief)
+        delay_s = draft.policy.backoff.delay_s(draft.machine.brief, rng=draft.rng)
+        draft.start(Activity.RETRY_TIMER, delay_s=draft.wait_s(max(delay_s, pause_s or 0.0)))
     elif draft.happening.reason == "token_expired":
         draft.start(Activity.TOKEN)
     else:
-        pause_s = draft.happening.delay_s
         draft.start(Activity.RETRY_TIMER, delay_s=draft.wait_s(draft.rng() if pause_s is None else pause_s))
 
 

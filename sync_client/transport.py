@@ -82,7 +82,6 @@ class Transport:
         self._headers = [(k.encode("ascii"), v.encode("utf-8")) for k, v in (headers or {}).items()]
         self._request_timeout_s = request_timeout_s
         self._connect_timeout_s = connect_timeout_s
-        self._timeout = httpx2.Timeout(request_timeout_s, connect=connect_timeout_s)
         self._client = httpx2.AsyncClient(
             verify=_default_tls() if verify is True else verify,
             trust_env=trust_env,
@@ -126,11 +125,17 @@ class Transport:
             await response.aclose()
 
     async def get_json(
-        self, path: str, *, params: Mapping[str, str] | None = None, token: str | None = None
+        self, path: str, *, params: Mapping[str, str] | None = None, token: str | None = None, wait_s: float = 0.0
     ) -> dict[str, Any]:
-        """A plain request. Raises RequestFailed; NotAStream for what is not an object or too large."""
+        """A plain request, to which the server may be silent for *wait_s* because it was asked to wait for news.
+
+        Raises RequestFailed; NotAStream for what is not an object, or too large.
+        """
+        timeout = httpx2.Timeout(self._request_timeout_s + wait_s, connect=self._connect_timeout_s)
         headers = [(b"Accept", b"application/json"), (b"Accept-Encoding", b"gzip")]
-        response = await self._send("GET", path, params=params, headers=headers, token=token, timeout=None, body=None)
+        response = await self._send(
+            "GET", path, params=params, headers=headers, token=token, timeout=timeout, body=None
+        )
         try:
             if response.status_code != 200:
                 raise _failure(response, await _problem(response))
@@ -153,7 +158,7 @@ class Transport:
         params: Mapping[str, str] | None,
         headers: list[tuple[bytes, bytes]],
         token: str | None,
-        timeout: httpx2.Timeout | None,
+        timeout: httpx2.Timeout,
         body: bytes | None,
     ) -> httpx2.Response:
         """The first answer that is no redirect; its body is still to be read, or closed."""
@@ -167,9 +172,7 @@ class Transport:
             if own and token is not None:
                 sent = [*sent, (b"Authorization", b"Bearer " + token.encode("utf-8"))]
             with _mapped():
-                request = self._client.build_request(
-                    method, url, headers=sent, content=body, timeout=timeout or self._timeout
-                )
+                request = self._client.build_request(method, url, headers=sent, content=body, timeout=timeout)
                 response = await self._client.send(request, stream=True, follow_redirects=False)
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     return response

@@ -6,6 +6,7 @@ ASGI server's own ``send``; everything else goes through Starlette's router.
 """
 
 import asyncio
+import importlib.metadata
 import random
 import re
 import secrets
@@ -23,7 +24,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sync_core.domain.catalog import DOMAIN
 from sync_core.problems import InvalidRequest, MethodNotAllowed, NotFound, OutcomeUnknown, Problem
-from sync_server import __version__
 from sync_server.access.caller import OPEN_CALLER
 from sync_server.api.documents import Documents
 from sync_server.api.health import Health
@@ -159,7 +159,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             routes = [
                 *Documents(DOMAIN, event_log, wall_ms=_wall_ms).routes(),
                 *command_routes(Dispatch(DOMAIN, appender)),
-                *Reference(DOMAIN, registry, version=__version__).routes(),
+                *Reference(DOMAIN, registry, version=importlib.metadata.version("order-sync")).routes(),
             ]
             try:
                 yield Application(

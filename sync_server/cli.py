@@ -19,6 +19,7 @@ from rich.console import Console
 from sync_core.domain.catalog import DOMAIN
 from sync_core.problems import Problem, SyncError
 from sync_server import demo as demo_module
+from sync_server.accounts.records import ACCOUNTS, ACCOUNTS_TENANT
 from sync_server.console.doctor import examine
 from sync_server.console.publish import publish_file
 from sync_server.console.tail import follow
@@ -271,7 +272,7 @@ def verify_command(
         for name in [tenant] if tenant is not None else await event_log.tenants():
             if not await event_log.bounds([name]):
                 raise LogMisconfigured(f"There is no tenant {name!r} in this log.")
-            report = await verify(event_log, name, DOMAIN)
+            report = await verify(event_log, name, ACCOUNTS if name == ACCOUNTS_TENANT else DOMAIN)
             wrong += report.finding_count
             _show_report(report)
 

@@ -8,25 +8,16 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
+from typing import Any, ClassVar, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
     ModelWrapValidatorHandler,
-    SecretStr,
     ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -35,172 +26,29 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from sync_core.domain.catalog import REGISTRY
-from sync_core.events import Delivery, EventRegistry, EventType
-from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN
 from sync_core.problems import SyncError
+from sync_server.sections import (
+    AccessSection,
+    EventsSection,
+    FeedSection,
+    LimitsSection,
+    LogSection,
+    RetentionSection,
+    ServerSection,
+    WebhookSection,
+    checked,
+    fault_details,
+)
 
-__all__ = ["ConfigError", "Settings", "load_settings"]
+__all__ = ["ConfigError", "LogSection", "Settings", "load_settings"]
 
 DEFAULT_FILE = Path("sync.toml")
 ENV_PREFIX = "SYNC_"
 _FOREIGN_ENV = ("SYNC_TEST_",)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_MAX_DURATION_S = 100 * 366 * 86400
-
-
-_MESSAGES = {
-    "extra_forbidden": "there is no such setting",
-    "model_type": "has to be a table of settings",
-    "model_attributes_type": "has to be a table of settings",
-    "tuple_type": "has to be a list",
-    "int_parsing": "has to be a whole number",
-    "int_from_float": "has to be a whole number",
-    "float_parsing": "has to be a number",
-    "bool_parsing": "has to be true or false",
-    "string_type": "has to be text in quotes",
-    "path_type": "has to be a path in quotes",
-    "string_pattern_mismatch": "has characters or a length that are not possible here",
-    "missing": "is missing",
-}
-
-
-T = TypeVar("T")
 
 
 class ConfigError(SyncError):
     """The configuration cannot be used; the message holds every fault."""
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, timedelta):  # the default, where another key of its section was given
-        return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0
-    if not 1 <= seconds <= _MAX_DURATION_S:
-        raise ValueError('a duration is a number with a unit, from "1s" on: "90s", "15m", "12h", "7d"')
-    return timedelta(seconds=seconds)
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """``port = true`` would be port 1."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("true and false are no values for it")
-        return value
-
-
-class ServerSection(_Section):
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=256)
-    drain_s: float = Field(10.0, ge=0, le=600)
-    allow_open_network: bool = False
-
-
-class SQLiteSection(_Section):
-    path: Path = Path("sync.db")
-
-
-class MongoSection(_Section):
-    uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
-    database: str = Field("order_sync", pattern=r"^[A-Za-z0-9_-]{1,38}$")
-    driver: Literal["pymongo", "motor"] = "pymongo"
-
-    @field_validator("uri")
-    @classmethod
-    def _scheme(cls, uri: SecretStr) -> SecretStr:
-        """The rest is for the driver to judge, which takes too long to import here."""
-        if not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("has to begin with mongodb:// or mongodb+srv://")
-        return uri
-
-
-class LogSection(_Section):
-    store: Literal["sqlite", "mongodb"] = "sqlite"
-    sqlite: SQLiteSection = SQLiteSection()
-    mongodb: MongoSection = MongoSection()
-
-
-class RetentionSection(_Section):
-    max_age: Duration = timedelta(days=7)
-    max_events: int = Field(1_000_000, ge=1)
-
-
-class FeedSection(_Section):
-    heartbeat_s: float = Field(15.0, ge=0.1, le=300)
-    max_age_s: float = Field(600.0, ge=1, le=86400)
-    window_bytes: int = Field(16 * 1024 * 1024, ge=65536)
-    slow_close_s: float = Field(30.0, ge=0.1, le=600)
-
-
-class CustomEvent(_Section):
-    """A custom event type; a bare name stands for one that is delivered to everybody."""
-
-    name: str = Field(pattern=EVENT_TYPE_PATTERN)
-    delivery: Delivery = Delivery.EVERY
-    entity: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _entity_of_latest(self) -> "CustomEvent":
-        if self.entity is not None and self.entity not in ENTITY_KEYS:
-            raise ValueError(f"entity must be one of {', '.join(ENTITY_KEYS)}")
-        if (self.delivery is Delivery.LATEST) != (self.entity is not None):
-            raise ValueError('entity goes with delivery = "latest", and only with it')
-        return self
-
-
-class EventsSection(_Section):
-    custom: tuple[CustomEvent, ...] = ()
-
-    @field_validator("custom", mode="wrap")
-    @classmethod
-    def _free_names(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> tuple[CustomEvent, ...]:
-        """Clashes of names are told together with what is wrong in single entries."""
-        entries = value if isinstance(value, list | tuple) else ()
-        names = {index: name for index, entry in enumerate(entries) if isinstance(name := _name_of(entry), str)}
-        places = list(names)
-        clashes = [
-            _details("clash", why, (places[position], "name")) for position, why in REGISTRY.clashes(names.values())
-        ]
-        return _checked(cls.__name__, lambda: handler(value), clashes)
-
-    def registry(self) -> EventRegistry:
-        """The built-in types and the custom ones."""
-        return REGISTRY.extended(
-            EventType(event.name, delivery=event.delivery, entity=event.entity) for event in self.custom
-        )
-
-
-def _name_of(entry: Any) -> Any:
-    """The name of one unchecked entry of *custom*."""
-    if isinstance(entry, dict):
-        return entry.get("name")
-    return entry.name if isinstance(entry, CustomEvent) else entry
-
-
-def _checked(title: str, check: Callable[[], T], faults: list[InitErrorDetails]) -> T:
-    """What *check* returns. Raises ValidationError with its faults and then *faults*."""
-    try:
-        value = check()
-    except ValidationError as exc:
-        faults = [_details(error["type"], error["msg"], error["loc"]) for error in exc.errors()] + faults
-    else:
-        if not faults:
-            return value
-    raise ValidationError.from_exception_data(title, faults)
 
 
 class Settings(BaseSettings):
@@ -220,13 +68,16 @@ class Settings(BaseSettings):
     retention: RetentionSection = RetentionSection()
     feed: FeedSection = FeedSection()
     events: EventsSection = EventsSection()
+    access: AccessSection = AccessSection()
+    limits: LimitsSection = LimitsSection()
+    webhooks: dict[str, WebhookSection] = {}
 
     @model_validator(mode="wrap")
     @classmethod
     def _together(cls, data: Any, handler: ModelWrapValidatorHandler["Settings"]) -> "Settings":
         """What no key is wrong in by itself; told together with what is."""
-        faults = [_details("together", fault) for fault in _faults_together(data)]
-        return _checked(cls.__name__, lambda: handler(data), faults)
+        faults = [fault_details("together", fault) for fault in _faults_together(data)]
+        return checked(cls.__name__, lambda: handler(data), faults)
 
     @classmethod
     def settings_customise_sources(  # the base class's signature
@@ -305,12 +156,6 @@ def _table(data: Any, section: str) -> dict[str, Any]:
     if isinstance(value, BaseModel):
         return value.model_dump()
     return value if isinstance(value, dict) else {}
-
-
-def _details(kind: str, message: str, location: tuple[int | str, ...] = ()) -> InitErrorDetails:
-    # As an error of its own kind: not all of pydantic's can be made anew. Without the input, which may be secret.
-    text = _MESSAGES.get(kind, message.removeprefix("Value error, "))
-    return {"type": PydanticCustomError("setting", "{fault}", {"fault": text}), "loc": location, "input": None}
 
 
 def _unknown_environment() -> list[str]:

@@ -35,7 +35,8 @@ async def status(client: SyncClient, *, timeout_s: float, as_json: bool) -> int:
     out.print(status_line(health))
     out.print(table("", {name: value for name, value in health_rows(health).items() if value != "-"}))
     if not good:
-        err.print(f"sync-client: {ended or f'no connection to {client.base_url}: {health.reason}'}", markup=False)
+        reason = health.reason or health.last_error or "no answer yet"
+        err.print(f"sync-client: {ended or f'no connection to {client.base_url}: {reason}'}", markup=False)
     return 0 if good else 1
 
 

@@ -183,7 +183,7 @@ def at_most_bytes(limit: int) -> Callable[[T], T]:
     """A validator for what takes at most *limit* bytes as JSON."""
 
     def check(value: T) -> T:
-        size = len(to_json(value))
+        size = len(to_json(value, exclude_none=True))
         if size > limit:
             raise ValueError(f"takes {size} bytes as JSON; at most {limit} are possible")
         return value

@@ -11,12 +11,16 @@ __all__ = ["OPEN_CALLER", "Caller", "caller_of"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A principal of a tenant and its rights, good until *expires_ms* (Unix time, leeway included; None: for ever)."""
+    """A principal of a tenant and its rights, good until *expires_ms* (Unix time, leeway included; None: for ever).
+
+    *credential* names what it showed (``key:abc``, ``session:...``), so that this can be judged again later.
+    """
 
     tenant: str
     principal: str
     rights: Rights
     expires_ms: int | None = None
+    credential: str = ""
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:

@@ -30,6 +30,8 @@ class Claims(BaseModel):
     bound: tuple[Binding, ...] = Field(default=(), max_length=200)
     exp: float | None = None
     jti: str | None = None
+    gen: int | None = None
+    """Only in our own tokens: the user's generation."""
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> "Claims":

@@ -5,11 +5,12 @@ and ``none`` is no algorithm of anybody. What is too large or too deep is refuse
 """
 
 import asyncio
+import hmac
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jwt
 import structlog
@@ -17,7 +18,17 @@ import structlog
 from sync_core.problems import Unauthorized, Unavailable
 from sync_server.access.claims import Claims
 
-__all__ = ["JWKS_LIFETIME_S", "JWKSKeys", "Key", "KeySource", "StaticKeys", "TokenIssuer", "TokenVerifier"]
+__all__ = [
+    "JWKS_LIFETIME_S",
+    "OWN_ISSUER",
+    "Issued",
+    "JWKSKeys",
+    "Key",
+    "KeySource",
+    "StaticKeys",
+    "TokenIssuer",
+    "TokenVerifier",
+]
 
 MAX_TOKEN_BYTES = 8 * 1024
 JWKS_LIFETIME_S = 300.0
@@ -146,23 +157,31 @@ class TokenVerifier:
         return content
 
 
+class Issued(NamedTuple):
+    """A token that was signed here, its id, and when it expires (Unix time)."""
+
+    token: str
+    id: str
+    expires_s: float
+
+
 class TokenIssuer:
     """Signs the tokens of those who log in here, with the server's own secret (32 bytes or more)."""
 
     def __init__(self, secret: bytes, *, lifetime_s: float) -> None:
-        self._secret = secret
+        # Of its own purpose: what is signed for tickets with the same secret is no token.
+        self._secret = hmac.digest(secret, b"session", "sha256")
         self.lifetime_s = lifetime_s
 
-    def issue(
-        self, *, tenant: str, subject: str, roles: Sequence[str], bound: Sequence[str], generation: int, now_s: float
-    ) -> tuple[str, float]:
-        """A token and when it expires (Unix time). *generation* is the user's; a newer one ends older tokens."""
-        expires_s = now_s + self.lifetime_s
+    def issue(self, *, tenant: str, subject: str, generation: int, now_s: float) -> Issued:
+        """*generation* is the user's; a newer one ends older tokens. Roles are not in it: they are looked up."""
+        expires_s = int(now_s + self.lifetime_s)
+        token_id = secrets.token_hex(12)
         content = {
-            "iss": OWN_ISSUER, "sub": subject, "tenant": tenant, "roles": list(roles), "bound": list(bound),
-            "iat": int(now_s), "exp": int(expires_s), "jti": secrets.token_hex(12), "gen": generation,
+            "iss": OWN_ISSUER, "sub": subject, "tenant": tenant, "iat": int(now_s), "exp": expires_s,
+            "jti": token_id, "gen": generation,
         }  # fmt: skip
-        return jwt.encode(content, self._secret, algorithm="HS256"), expires_s
+        return Issued(jwt.encode(content, self._secret, algorithm="HS256"), token_id, expires_s)
 
     def verifier(self) -> TokenVerifier:
         """Accepts what this issuer signs."""

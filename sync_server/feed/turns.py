@@ -11,7 +11,7 @@ from collections import deque
 
 __all__ = ["Turns"]
 
-TURNS_A_ROUND = 4
+TURNS_A_ROUND = 8
 """About a millisecond's work between two looks at everything else."""
 
 

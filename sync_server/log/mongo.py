@@ -262,6 +262,7 @@ class MongoLog:
         async with answering():
             build = await self._client.admin.command("buildInfo")
             hello = await self._client.admin.command("hello")
+            documents = await self._db["documents"].estimated_document_count()
             limit = "unknown (no right to read it)"
             with suppress(OperationFailure):
                 reply = await self._client.admin.command({"getParameter": 1, "transactionLifetimeLimitSeconds": 1})
@@ -270,5 +271,6 @@ class MongoLog:
             "store": f"MongoDB {build['version']} through {self._driver}",
             "replica set": f"{hello['setName']}, {len(hello.get('hosts', []))} member(s)",
             "database": self._db.name,
+            "documents": str(documents),
             "transaction lifetime limit": limit,
         }

@@ -16,7 +16,7 @@ from sync_server.log.records import StoredDocument
 __all__ = ["fill_page", "load_documents", "write_documents"]
 
 _END = MaxKey()
-_BATCH = 200
+_BATCH = 250
 """Documents that are fetched at a time: large ones soon fill the page, and the rest need not come."""
 
 

@@ -1,5 +1,6 @@
 """What a MongoDB has to be to serve as event log, and the collections and indexes of ours."""
 
+import asyncio
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
@@ -14,7 +15,17 @@ SCHEMA_VERSION = 2
 """1: events and outcomes. 2: documents, and `reach` on events."""
 SIGNAL_TTL_S = 60
 _NAMESPACE_EXISTS = 48
-_COLLECTIONS = ("meta", "heads", "events", "documents", "outcomes", "signals", "appenders")
+_COLLECTIONS = ("meta", "heads", "events", "appenders")
+_INDEXES = {
+    "outcomes": [
+        IndexModel([("tenant", ASCENDING), ("principal", ASCENDING), ("key", ASCENDING)], unique=True),
+        IndexModel([("tenant", ASCENDING), ("expires_ms", ASCENDING)]),
+    ],
+    "documents": [  # tombstones only: 3 % of what a change costs mongod
+        IndexModel([("_id.tenant", ASCENDING), ("seq", ASCENDING)], partialFilterExpression={"deleted": True})
+    ],
+    "signals": [IndexModel([("at", ASCENDING)], expireAfterSeconds=SIGNAL_TTL_S)],
+}
 _NO_REPLICA_SET = (
     "MongoDB at {address} is not a replica set, so it has neither transactions nor change streams. Start mongod "
     'with --replSet rs0 and run once:  mongosh --eval \'rs.initiate({{_id: "rs0", members: [{{_id: 0, host: '
@@ -49,19 +60,11 @@ async def migrate(db: Any) -> None:
             f"{SCHEMA_VERSION}). Update order-sync."
         )
     existing = set(await db.list_collection_names())
-    for name in _COLLECTIONS:
-        if name not in existing:
-            await _create_collection(db, name)
-    await db["outcomes"].create_indexes(
-        [
-            IndexModel([("tenant", ASCENDING), ("principal", ASCENDING), ("key", ASCENDING)], unique=True),
-            IndexModel([("tenant", ASCENDING), ("expires_ms", ASCENDING)]),
-        ]
+    # Each waits for a majority's disks, so they wait together. An index makes its collection.
+    await asyncio.gather(
+        *(_create_collection(db, name) for name in _COLLECTIONS if name not in existing),
+        *(db[name].create_indexes(indexes) for name, indexes in _INDEXES.items()),
     )
-    await db["documents"].create_index(  # of tombstones only: 3 % of what a change costs mongod
-        [("_id.tenant", ASCENDING), ("seq", ASCENDING)], partialFilterExpression={"deleted": True}
-    )
-    await db["signals"].create_index("at", expireAfterSeconds=SIGNAL_TTL_S)
     if meta is None or meta["version"] < SCHEMA_VERSION:
         await db["meta"].update_one({"_id": "schema"}, {"$max": {"version": SCHEMA_VERSION}}, upsert=True)
 

@@ -35,6 +35,8 @@ class Paging:
     """
 
     def __init__(self, selection: Selection, *, after: Ref | None, limit: int) -> None:
+        if after is not None and after.kind not in selection.kinds:
+            raise ValueError(f"a page cannot begin behind a {after.kind}: the selection holds {selection.kinds}")
         begin = 0 if after is None else selection.kinds.index(after.kind)
         self._places = [Ref(kind, "") for kind in selection.kinds[begin:]]
         if after is not None:

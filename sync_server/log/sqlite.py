@@ -249,6 +249,7 @@ class SQLiteLog:
 
     async def describe(self) -> dict[str, str]:
         await self._ready()
+        (documents,) = await self._reader.run(lambda db: db.execute("SELECT count(*) FROM documents").fetchone())
         size = 0
         for file in self._path.parent.glob(self._path.name + "*"):
             with suppress(FileNotFoundError):  # a checkpoint may take one away
@@ -257,6 +258,7 @@ class SQLiteLog:
             "store": f"SQLite {sqlite3.sqlite_version}",
             "file": str(self._path),
             "size": f"{size / 1e6:.1f} MB",
+            "documents": str(documents),
         }
 
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sync_core.domain.command import Command
+from sync_core.domain.document import Document
 from sync_core.events import Delivery, EventInput, EventType
 from sync_core.filters import ENTITY_KEYS
 from sync_server.feed.stream import STREAM_PATH
 from sync_server.reference.examples import TIME, example
-from sync_server.reference.schemas import CURSOR, Schemas, deleted_name, envelope_schema
+from sync_server.reference.schemas import CURSOR, Schemas, envelope_schema
 from sync_server.reference.schemas import TIME as TIME_SCHEMA
 
 __all__ = ["asyncapi_document"]
@@ -99,20 +100,7 @@ def asyncapi_document(event_types: Iterable[EventType], schemas: Schemas, *, ver
 
 def _message(event_type: EventType, schemas: Schemas) -> dict[str, Any]:
     kind = schemas.domain.kinds.get(event_type.document or "")
-    if kind is None:
-        data = schemas.of(event_type.data)
-    else:
-        whole = {"type": "object", "properties": {kind.kind: schemas.of(kind)}, "required": [kind.kind]}
-        gone = {
-            "type": "object",
-            "description": f"The {kind.kind} was deleted ({deleted_name(kind)} in answers).",
-            "properties": {
-                "deleted": {"const": True},
-                kind.kind: {"type": "object", "properties": {kind.id_key: _TEXT}, "required": [kind.id_key]},
-            },
-            "required": ["deleted", kind.kind],
-        }
-        data = {"anyOf": [whole, gone]}
+    data = schemas.of(event_type.data) if kind is None else _document_data(event_type, kind, schemas)
     payload = envelope_schema(data, event_type=event_type.name, version=kind is not None)
     if event_type.delivery is Delivery.EPHEMERAL:
         payload["required"] = [name for name in payload["required"] if name != "id"]
@@ -132,6 +120,23 @@ def _message(event_type: EventType, schemas: Schemas) -> dict[str, Any]:
     if kind is not None:
         message["x-document"] = kind.kind
     return message
+
+
+def _document_data(event_type: EventType, kind: type[Document], schemas: Schemas) -> dict[str, Any]:
+    """The whole document, what a delete leaves of it, or either: as the commands make the type."""
+    makers = [command for command in schemas.domain.commands if event_type.name in command.emits]
+    deleting = [c for c in makers if c.method == "DELETE" and c.target is kind and c.path_parameters == (kind.id_key,)]
+    whole = {"type": "object", "properties": {kind.kind: schemas.of(kind)}, "required": [kind.kind]}
+    left = {"type": "object", "properties": {kind.id_key: _TEXT}, "required": [kind.id_key]}
+    gone = {
+        "type": "object",
+        "description": f"The {kind.kind} was deleted.",
+        "properties": {"deleted": {"const": True}, kind.kind: left},
+        "required": ["deleted", kind.kind],
+    }
+    if not deleting:
+        return whole
+    return gone if len(deleting) == len(makers) else {"anyOf": [whole, gone]}
 
 
 def _name(command: Command) -> str:

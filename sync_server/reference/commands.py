@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from sync_core.domain.command import Command
+from sync_core.domain.fields import DocumentID
 from sync_server.api.paths import OUTCOME_PATH, PREFIX
 from sync_server.reference.examples import example
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema
@@ -28,6 +31,7 @@ IF_MATCH = Parameter(
     "Else 409 with the document as it is.",
     {"type": "string", "pattern": r'^(\*|"[0-9]{1,15}"(, ?"[0-9]{1,15}")*)$', "examples": ['"7"']},
 )
+_ID: Schema = TypeAdapter(DocumentID).json_schema()
 _PROBLEMS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 
 
@@ -46,8 +50,10 @@ def command_operations(schemas: Schemas) -> Iterator[Operation]:
 
 def path_parameters(names: tuple[str, ...]) -> tuple[Parameter, ...]:
     """Those with these names, ids all of them."""
-    schema: Schema = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
-    return tuple(Parameter(name, "path", f"Which {name.removesuffix('ID')}.", schema) for name in names)
+    return tuple(
+        Parameter(name, "path", f"Which {name.removesuffix('ID')}.", {**_ID, "examples": [example({}, {}, name=name)]})
+        for name in names
+    )
 
 
 def _operation(command: Command, schemas: Schemas) -> Operation:

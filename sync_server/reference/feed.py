@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from sync_core.events import EventInput
-from sync_core.filters import ENTITY_ID_PATTERN, ENTITY_KEYS, EVENT_TYPE_PATTERN
+from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN, MAX_FILTER_VALUES
 from sync_server.api.paths import POLL_PATH
 from sync_server.api.submission import MAX_EVENTS
 from sync_server.feed import poll
 from sync_server.feed.stream import STREAM_PATH
 from sync_server.reference.commands import CLIENT_ID
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema
-from sync_server.reference.schemas import CURSOR, TIME, Schemas, envelope_schema
+from sync_server.reference.schemas import CURSOR, TIME, Schemas, envelope_schema, ref
 
 __all__ = ["entity_filters", "feed_operations", "service_operations"]
 
@@ -29,7 +29,7 @@ _EXAMPLE_EVENT = {
 
 def entity_filters() -> tuple[Parameter, ...]:
     """The parameters that ask for what is about certain entities."""
-    schema: Schema = {"type": "array", "items": {"type": "string", "pattern": ENTITY_ID_PATTERN}, "maxItems": 200}
+    schema: Schema = {"type": "array", "items": ref("EntityID"), "maxItems": MAX_FILTER_VALUES}
     return tuple(
         Parameter(key, "query", f"Only what is about any of these (with other entities: or). `{key}=A,B`", schema, True)
         for key in ENTITY_KEYS
@@ -37,7 +37,11 @@ def entity_filters() -> tuple[Parameter, ...]:
 
 
 def _feed_parameters() -> tuple[Parameter, ...]:
-    types: Schema = {"type": "array", "items": {"type": "string", "pattern": EVENT_TYPE_PATTERN}, "maxItems": 200}
+    types: Schema = {
+        "type": "array",
+        "items": {"type": "string", "pattern": EVENT_TYPE_PATTERN},
+        "maxItems": MAX_FILTER_VALUES,
+    }
     cursor: Schema = {"type": "string", "examples": ["k3f9a2c1.1042", "earliest", "now"]}
     client: Schema = {"type": "string", "minLength": 1, "maxLength": 128}
     return (

@@ -46,11 +46,12 @@ def openapi_document(
     operations: Iterable[Operation], schemas: Schemas, *, version: str, servers: Iterable[str] = ("/",)
 ) -> dict[str, Any]:
     """All of *operations*; *servers* are base URLs."""
+    components = {**schemas.components, "Problem": _PROBLEM, "Conflict": _conflict(schemas)}
     paths: dict[str, dict[str, Any]] = {}
     tags: dict[str, None] = {}
     statuses: set[int] = set()
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, components)
         tags[operation.tag] = None
         statuses |= set(operation.problems)
     return {
@@ -65,15 +66,15 @@ def openapi_document(
         "tags": [{"name": name, "description": _TAGS.get(name, f"{name} and their commands.")} for name in tags],
         "paths": paths,
         "components": {
-            "schemas": {**schemas.components, "Problem": _PROBLEM, "Conflict": _conflict(schemas)},
+            "schemas": components,
             "responses": {str(status): _problem(status) for status in sorted(statuses)},
             "headers": _HEADERS,
         },
     }
 
 
-def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
-    answers = {str(reply.status): _reply(reply, schemas) for reply in operation.replies}
+def _operation(operation: Operation, components: Mapping[str, Any]) -> dict[str, Any]:
+    answers = {str(reply.status): _reply(reply, components) for reply in operation.replies}
     problems = {str(status): {"$ref": f"#/components/responses/{status}"} for status in operation.problems}
     document: dict[str, Any] = {
         "operationId": operation.id,
@@ -106,7 +107,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return document
 
 
-def _reply(reply: Reply, schemas: Schemas) -> dict[str, Any]:
+def _reply(reply: Reply, components: Mapping[str, Any]) -> dict[str, Any]:
     names = (*reply.headers, "X-Request-ID")
     document: dict[str, Any] = {
         "description": reply.description,
@@ -115,7 +116,7 @@ def _reply(reply: Reply, schemas: Schemas) -> dict[str, Any]:
     if reply.schema is not None:
         content: dict[str, Any] = {"schema": reply.schema}
         if reply.media_type == JSON:
-            content["example"] = example(reply.schema, schemas.components)
+            content["example"] = example(reply.schema, components)
         document["content"] = {reply.media_type: content}
     return document
 

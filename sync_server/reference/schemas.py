@@ -65,6 +65,7 @@ class Schemas:
             components[self._names[kind]] = _document(components[self._names[kind]], kind)
             components[deleted_name(kind)] = _deleted(kind)
         bodiless = {self._names[c.input] for c in self.domain.commands if not c.body_fields}
+        components["EntityID"] = {"type": "string", "pattern": ENTITY_ID_PATTERN}
         return {name: components[name] for name in sorted(set(components) - bodiless)}
 
     def of(self, model: type[BaseModel]) -> dict[str, Any]:
@@ -82,13 +83,12 @@ class Schemas:
 def envelope_schema(data: Schema, *, event_type: str | None = None, version: bool = False) -> dict[str, Any]:
     """What leaves for a reader: *data* in its envelope."""
     name: Schema = {"const": event_type} if event_type else {"type": "string", "pattern": EVENT_TYPE_PATTERN}
-    entity: Schema = {"type": "string", "pattern": ENTITY_ID_PATTERN}
     properties: dict[str, Any] = {
         "id": CURSOR,
         "eventType": name,
         "timestamp": TIME,
         "data": data,
-        **dict.fromkeys(ENTITY_KEYS, entity),
+        **dict.fromkeys(ENTITY_KEYS, ref("EntityID")),
         "clientID": {"type": "string", "description": "The instance that caused it."},
         "occurredAt": {**TIME, "description": "The sender's own time."},
     }

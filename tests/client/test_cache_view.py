@@ -115,8 +115,8 @@ def test_a_busy_writer_is_neither_disturbed_nor_half_seen(tmp_path: Path) -> Non
     with closing(SQLiteCache(path)) as cache:
         watching = threading.Thread(target=watch)
         watching.start()
-        for n in range(1, 300):
-            cache.commit(Batch([Arrival(f"aaaaaaaa.{n}", "x", "y" * 2000)], cursor=f"aaaaaaaa.{n}"))
+        for n in range(1, 2000):
+            cache.commit(Batch([Arrival(f"aaaaaaaa.{n}", "x", "y" * 500)], cursor=f"aaaaaaaa.{n}"))
         stop.set()
         watching.join()
     assert wrong == []

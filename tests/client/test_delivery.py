@@ -217,11 +217,13 @@ async def test_an_event_that_is_no_json_does_not_hold_up_what_comes_behind(path:
 
 async def test_a_handler_that_is_registered_twice_for_an_event_gets_it_once(path: Path) -> None:
     got: list[Event] = []
+    booked: list[Event] = []
     async with life(path) as it:
         it.handlers.on("stage_change", "*", "stage_change")(got.append)
+        it.handlers.on("stage_change", "*", transactional=True)(lambda event, tx: booked.append(event))
         await it.arrive(arrival(1))
         await it.idle()
-    assert len(got) == 1
+    assert numbers(got) == numbers(booked) == [1]
 
 
 async def test_news_of_the_connection_reach_only_those_that_asked_for_them_by_name(path: Path) -> None:

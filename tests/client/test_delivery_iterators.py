@@ -179,6 +179,7 @@ async def test_an_iterator_dropped_in_another_thread_lets_go(path: Path) -> None
         held = [it.events()]
         await it.arrive(arrival(1), arrival(2))
         await take(held[0], 1)
+        await asyncio.sleep(0.02)  # delivery waits for it
 
         def drop() -> None:
             held.clear()

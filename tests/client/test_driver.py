@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from sync_client.breaker import Breaker
+from sync_client.backoff import Backoff
+from sync_client.breaker import Breaker, BreakerState
 from sync_client.driver import Driver
-from sync_client.errors import CacheUnwritable
+from sync_client.errors import CacheUnwritable, ServerBusy
 from sync_client.limits import Limits
 from sync_client.notes import NOTHING, Taken
 from sync_client.states import Policy, Signal, State
 from sync_client.tokens import Tokens
-from sync_client.transport import Transport
+from sync_client.transport import POLL_PATH, Transport
 from sync_core.sse import ServerSentEvent
 from tests.client.scripted import EPOCH, STREAM_HEAD, Answer, Script, connected, plain, served
 from tests.streams import eventually
@@ -51,11 +52,13 @@ class Notebook:
 
 
 @asynccontextmanager
-async def driving(script: Script, sink: Notebook, **policy: Any) -> AsyncIterator[Driver]:
+async def driving(
+    script: Script, sink: Notebook, *, limits: Limits | None = None, request_timeout_s: float = 30.0, **policy: Any
+) -> AsyncIterator[Driver]:
     async with served(script) as url:
-        transport = Transport(url, trust_env=False)
+        transport = Transport(url, trust_env=False, request_timeout_s=request_timeout_s)
         driver = Driver(
-            transport, sink, tokens=Tokens(None), policy=Policy(**policy), limits=Limits(first_byte_s=0.1),
+            transport, sink, tokens=Tokens(None), policy=Policy(**policy), limits=limits or Limits(first_byte_s=0.1),
             breaker=Breaker(clock=asyncio.get_running_loop().time, rng=random.random), params={}, rng=lambda: 0.05,
         )  # fmt: skip
         driver.start()
@@ -111,6 +114,47 @@ async def test_a_410_to_a_request_without_a_cursor_loses_none() -> None:
         await eventually(lambda: script.polls >= 2)
         assert sink.lost == 0
         assert driver.machine.failures >= 1
+
+
+async def test_an_open_breaker_keeps_polls_back_and_no_probe() -> None:
+    async def stream(n: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(connected(f"{EPOCH}.1") if n else plain(500, b""))
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    script = Script(stream, broken)
+    policy = {"max_reconnect_attempts": 1, "probe_first_s": 0.5, "backoff": Backoff(base_s=0.01)}
+    async with driving(script, Notebook(), **policy) as driver:
+        await eventually(lambda: driver.breaker.state is BreakerState.OPEN)
+        assert script.polls == 5
+        await eventually(lambda: driver.machine.state is State.CONNECTED)
+        assert (driver.breaker.state, script.polls) == (BreakerState.OPEN, 5)
+        assert driver.counts.failed_polls == 5  # it waits for the breaker, instead of asking it
+
+
+async def test_an_open_breaker_keeps_no_stream_back() -> None:
+    async def silent(_: int, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    script = Script(silent, broken)
+    async with driving(script, Notebook(), max_reconnect_attempts=100) as driver:
+        for _ in range(5):  # the program's own requests
+            with pytest.raises(ServerBusy):
+                await driver.request(POLL_PATH, {})
+        await eventually(lambda: script.streams >= 3)  # each missed its first byte, and no plain request could tell why
+        assert (driver.breaker.state, script.polls) == (BreakerState.OPEN, 5)
+
+
+async def test_a_poll_that_waits_for_news_at_the_server_is_given_the_time() -> None:
+    async def quiet(_: int, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        writer.write(plain(200, {"events": [], "cursor": f"{EPOCH}.1", "pollAfterMs": 0}))
+
+    script = Script(broken, quiet)
+    limits = Limits(first_byte_s=0.1, poll_wait_s=0.25)
+    async with driving(script, Notebook(), limits=limits, request_timeout_s=0.15, max_reconnect_attempts=1) as driver:
+        await eventually(lambda: script.polls >= 2)
+        assert driver.counts.failed_polls == 0
 
 
 @pytest.mark.parametrize("comment", [b": here\n\n", b":", b"retry: 5\n\n", b"id: aaaaaaaa.9\n\n", b"\n"])

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
@@ -14,8 +11,9 @@ from sync_core.problems import Unprocessable
 from sync_server.log.base import EventLog, LogMisconfigured
 from sync_server.log.group import Group
 from sync_server.log.open import new_epoch
-from sync_server.log.records import OUTCOME_TTL_MS, NewEvent
+from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Reach
 from sync_server.log.retention import Retention, enforce
+from tests.contract.store import Open, StoreTests
 from tests.log.writes import (
     TENANT,
     commit,
@@ -31,37 +29,11 @@ from tests.log.writes import (
     until,
 )
 
-Open = Callable[[], Awaitable[EventLog]]
 NOW_MS = 1_763_634_600_000
 
 
-class EventLogContract(ABC):
+class EventLogContract(StoreTests):
     """Inherited by one test class per store and driver."""
-
-    @abstractmethod
-    def make(self) -> EventLog:
-        """Another log object on the test's own file or database, not yet opened."""
-
-    @abstractmethod
-    async def writers(self, count: int, opened: Open) -> list[EventLog]:
-        """Logs through which *count* writers may write at the same time."""
-
-    @pytest.fixture
-    async def opened(self) -> AsyncIterator[Open]:
-        """Opens further log objects; all are closed afterwards."""
-        async with AsyncExitStack() as stack:
-
-            async def open_one() -> EventLog:
-                event_log = self.make()
-                stack.push_async_callback(event_log.aclose)
-                await event_log.open()
-                return event_log
-
-            yield open_one
-
-    @pytest.fixture
-    async def event_log(self, opened: Open) -> EventLog:
-        return await opened()
 
     # -- bounds and epoch ---------------------------------------------------------------------------
 
@@ -377,12 +349,17 @@ class EventLogContract(ABC):
         given = [
             NewEvent("job_progress", ("orderID=A 17/ب", "bayID=bay 2", "x=a=b"), "till-3#8f2c", "badr:1", '"a":1}'),
             NewEvent("custom.type-1", (), None, "anna", '"data":{}}'),
+            NewEvent("order_updated", ("orderID=A",), None, "anna", '"data":{}}', Reach("order", "A", 7)),
+            NewEvent("offer", (), None, "anna", '"data":{}}', Reach(
+                "order", "A", 2**40, ("bayID=ب 2", "x=\x1e\x1f\n,\"[]"), ("orderID=A", "bayID=1"), ("bayID=ب 2",),
+                ("role:csr", "user:12"), ("*",), 0.25,
+            )),
         ]  # fmt: skip
         committed = await commit(event_log, submission(*given), now_ms=NOW_MS)
         events = await read_all(event_log)
         assert events == committed.events
         assert [event[2:] for event in events] == [tuple(event) for event in given]
-        assert [event[:2] for event in events] == [(1, NOW_MS), (2, NOW_MS)]
+        assert [event[:2] for event in events] == [(seq, NOW_MS) for seq in (1, 2, 3, 4)]
 
     # -- restart ------------------------------------------------------------------------------------
 

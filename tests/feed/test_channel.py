@@ -58,7 +58,7 @@ def test_released_channels_leave_nothing_behind(wanted: list[Sight]) -> None:
         index.release(channel)
         index.release(channel)
     assert len(index) == 0
-    assert not (index._open or index._public or index._by_label or index._by_grant)
+    assert [index._open, index._public, index._by_label, index._by_grant] == [{}] * 4
 
 
 def test_equal_sights_share_a_channel_and_a_used_one_stays() -> None:

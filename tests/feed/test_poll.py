@@ -1,25 +1,19 @@
 """The polling endpoint over real HTTP, on both stores."""
 
 import asyncio
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 import pytest
-from starlette.requests import Request
 
-from sync_server.access.caller import OPEN_CALLER
 from sync_server.feed import poll as poll_module
-from sync_server.feed.feed import Feed
-from sync_server.feed.hub import Hub
 from sync_server.feed.pages import PAGE_EVENTS
-from sync_server.feed.poll import Poll
 from sync_server.log.open import new_epoch
 from sync_server.log.records import StoredEvent
 from sync_server.log.sqlite import SQLiteLog
 from tests.feed.conftest import Start
-from tests.feed.hubs import bench
+from tests.feed.hubs import bench, poll_page
 from tests.log.writes import commit, texts
 from tests.serving import Served, stage_change
 from tests.streams import eventually, seqs, stream
@@ -28,24 +22,6 @@ from tests.streams import eventually, seqs, stream
 async def poll(served: Served, *, headers: dict[str, str] | None = None, **parameters: Any) -> httpx2.Response:
     async with httpx2.AsyncClient(base_url=served.url, timeout=40, trust_env=False) as client:
         return await client.get("/api/v1/sync/poll", params=parameters, headers=headers)
-
-
-class OneHub:
-    """Stands for the feed where there is but one hub."""
-
-    draining = log_lost = False
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self.metrics = hub.metrics
-
-    async def hub(self, tenant: str) -> Hub:
-        return self._hub
-
-
-def request_for(query: str) -> Request:
-    state = {"caller": OPEN_CALLER}
-    return Request({"type": "http", "headers": [], "query_string": query.encode(), "state": state})
 
 
 def seq_of(cursor: str) -> int:
@@ -126,8 +102,7 @@ class SlowLog(SQLiteLog):
 async def test_a_page_is_bounded_by_the_time_it_takes_to_look(tmp_path: Path) -> None:
     async with bench(tmp_path, events=5000, log_class=SlowLog) as on:
         assert 5000 / PAGE_EVENTS * 0.06 > 2 * poll_module.MAX_SCAN_S
-        reply = await Poll(cast(Feed, OneHub(on.hub)))(request_for("after=earliest&orderID=nobody"))
-        found = json.loads(bytes(reply.body))
+        found = await poll_page(on.hub, "after=earliest&orderID=nobody")
         assert (found["events"], found["hasMore"], found["upToDate"]) == ([], True, False)
         assert 0 < seq_of(found["cursor"]) < 5000
 

@@ -56,16 +56,14 @@ class Site:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        await self.forget()
+        await self.cut()
         await self._server.wait_closed()
 
-    async def forget(self) -> None:
-        """Cut what is open, and begin to count anew."""
+    async def cut(self) -> None:
+        """Cut all that is open now."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.requests.clear()
-        self.upstream = None
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -74,7 +72,7 @@ class Site:
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # a browser leaves when it likes; cancelled by forget() only, which waits for it
+            pass  # a browser leaves when it likes; cancelled by cut() only, which waits for it
         finally:
             self._tasks.discard(task)
             writer.close()

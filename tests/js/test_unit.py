@@ -16,7 +16,9 @@ TESTS = [
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest.mark.parametrize(("file", "name"), TESTS, ids=[f"{file.removesuffix('.test.js')}: {name}" for file, name in TESTS])
+@pytest.mark.parametrize(
+    ("file", "name"), TESTS, ids=[f"{file.removesuffix('.test.js')}: {name}" for file, name in TESTS]
+)
 async def test_in_the_browser(file: str, name: str, unit_page: Page) -> None:
     try:
         await unit_page.evaluate(

@@ -1,7 +1,7 @@
 """Writes that change documents, as commands do, and whether the documents are what the log tells of them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ from sync_core.problems import Conflict
 from sync_server.log.base import EventLog, Selection
 from sync_server.log.group import Decision, View
 from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey, Reach, StoredDocument, StoredEvent
-from tests.log.writes import TENANT, read_all
+from tests.log.writes import TENANT, read_all, text_of
 
 KINDS = ("order", "queue", "bay")
+State = dict[Ref, tuple[int, int, dict[str, Any]]]
+"""Version, seq and content of documents."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,9 @@ async def all_documents(
             return documents
 
 
-def told(events: Sequence[StoredEvent]) -> dict[Ref, tuple[int, int, dict[str, Any]]]:
-    """Version, seq and content of every document as *events*, read from the first one, tell of them."""
-    documents: dict[Ref, tuple[int, int, dict[str, Any]]] = {}
+def told(events: Iterable[StoredEvent], before: State | None = None) -> State:
+    """The documents as *events* tell of them, going on from those *before* (none)."""
+    documents = dict(before or {})
     for event in events:
         if event.reach is None or not event.reach.version:
             continue
@@ -118,9 +120,17 @@ def told(events: Sequence[StoredEvent]) -> dict[Ref, tuple[int, int, dict[str, A
     return documents
 
 
-def held(documents: Sequence[StoredDocument]) -> dict[Ref, tuple[int, int, dict[str, Any]]]:
+def held(documents: Sequence[StoredDocument]) -> State:
     """The same of stored *documents*."""
     return {d.ref: (d.version, d.seq, json.loads(d.body)) for d in documents}
+
+
+def said(event: StoredEvent, epoch: str) -> tuple[str, str]:
+    """What *event* is acknowledged by (its id, or the document's id and version), and its text."""
+    if event.reach is None:
+        return f"{epoch}.{event.seq}", text_of(event)
+    content = json.loads("{" + event.tail)["data"][event.reach.kind]
+    return f"{event.reach.id}@{event.reach.version}", content["text"]
 
 
 async def check_documents(event_log: EventLog, tenant: str = TENANT) -> None:

@@ -1,27 +1,45 @@
-"""Run as a process, to be killed: writes into a SQLite log and prints each id once it is acknowledged."""
+"""Run as a process, to be killed: writes events and documents, and prints what each is acknowledged by, and its text.
+
+python -m tests.log.crash_writer <mark> <path of a SQLite log>
+python -m tests.log.crash_writer <mark> <MongoDB URI> <database>
+"""
 
 import asyncio
 import sys
 from pathlib import Path
 
+from sync_server.log.base import EventLog
+from sync_server.log.mongo import MongoLog
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
+from tests.log.changes import Change
 from tests.log.writes import TENANT, make_appender, texts
 
+DOCUMENTS = 5
 
-async def main(path: Path, mark: str) -> None:
-    event_log = SQLiteLog(path, new_epoch=new_epoch)
+
+async def main(mark: str, *place: str) -> None:
+    event_log: EventLog
+    if len(place) == 1:
+        event_log = SQLiteLog(Path(place[0]), new_epoch=new_epoch)
+    else:
+        event_log = MongoLog(*place, new_epoch=new_epoch)
     await event_log.open()
     appender = make_appender(event_log)
 
     async def write(writer: int) -> None:
         for number in range(1_000_000):
             text = f"{mark}.{writer}.{number}"
-            for receipt in await appender.append(TENANT, texts(text)):
+            if number % 2:
+                document = f"d{(writer + number) % DOCUMENTS}"
+                (version,) = await appender.append(TENANT, Change(text, (document,)))
+                print(f"{document}@{version}", text, flush=True)
+            else:
+                (receipt,) = await appender.append(TENANT, texts(text))
                 print(receipt.event_id, text, flush=True)
 
     await asyncio.gather(*(write(writer) for writer in range(8)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:]))

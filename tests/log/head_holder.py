@@ -29,7 +29,7 @@ class Holding:
     refs: tuple[Ref, ...] = ()
     held: bool = False
 
-    def decide(self, view: View) -> Decision:
+    def decide(self, view: View) -> Decision[tuple[Receipt, ...]]:
         if not self.held:
             self.held = True
             print("held", flush=True)

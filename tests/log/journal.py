@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 from sync_core.problems import OutcomeUnknown, Unavailable
+from sync_server.api.submission import Submission
 from sync_server.log.appender import Appender
 from sync_server.log.base import EventLog
-from tests.log.writes import PATIENCE_S, TENANT, note, read_all, seqs, submission, text_of
+from sync_server.log.records import OutcomeKey
+from tests.log.changes import Change, check_documents, said
+from tests.log.writes import PATIENCE_S, TENANT, note, read_all, seqs, submission
 
 
 class Journal:
-    """What was told: *acknowledged* text to id; *refused* (503, surely not written); *unknown* (perhaps)."""
+    """What was told: *acknowledged* text to what it is told by (tests.log.changes.said); *refused* (503, surely not written); *unknown* (perhaps)."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[str, str] = {}
@@ -45,25 +49,30 @@ class Journal:
         number = 0
         while not self._stop:
             number += 1
-            pair = [f"{mark}.{number}{half}" for half in "ab"]
-            # Every other one has a key, and is sent again with it until its fate is known.
-            key = pair[0] if number % 2 else None
-            await self._send(appender, pair, key)
+            text = f"{mark}.{number}"
+            # Those with a key are sent again with it until their fate is known.
+            if number % 3 == 0:
+                change = Change(f"{text}c", (f"d{number % 5}",), key=OutcomeKey("anna", text))
+                await self._send(appender, change, [f"{text}c"])
+            elif number % 2:
+                await self._send(appender, submission(note(f"{text}a"), key=text), [f"{text}a"])
+            else:
+                await self._send(appender, submission(note(f"{text}a"), note(f"{text}b")), [f"{text}a", f"{text}b"])
 
-    async def _send(self, appender: Appender, pair: list[str], key: str | None) -> None:
-        write = submission(note(pair[0]), key=key) if key else submission(*map(note, pair))
-        sent = pair[:1] if key else pair
+    async def _send(self, appender: Appender, write: Submission | Change, sent: list[str]) -> None:
         try:
-            receipts = await appender.append(TENANT, write)
+            answers = await appender.append(TENANT, write)
         except OutcomeUnknown:
-            if key is not None and not self._stop:
-                return await self._send(appender, pair, key)
+            if write.keys and not self._stop:
+                return await self._send(appender, write, sent)
             self.unknown.update(sent)
         except Unavailable:
             self.refused.update(sent)
             await asyncio.sleep(0.05)
         else:
-            self.acknowledged.update((text, str(r.event_id)) for text, r in zip(sent, receipts, strict=True))
+            for text, answer in zip(sent, answers, strict=True):
+                told_by = f"{write.ids[0]}@{answer}" if isinstance(write, Change) else str(answer.event_id)
+                self.acknowledged[text] = told_by
             self.answered_s.append(asyncio.get_running_loop().time())
             async with self._wake:
                 self._wake.notify_all()
@@ -73,17 +82,19 @@ class Journal:
         epoch = (await event_log.ensure(TENANT)).epoch
         events = await read_all(event_log)
         assert seqs(events) == list(range(1, len(events) + 1)), "dense"
-        found = [text_of(event) for event in events]
+        told_by = [said(event, epoch) for event in events]
+        found = [text for _, text in told_by]
         assert len(set(found)) == len(found), "nothing doubled"
-        ids = {text: f"{epoch}.{seq}" for seq, text in enumerate(found, 1)}
+        ids = {text: name for name, text in told_by}
         assert self.acknowledged.items() <= ids.items(), "nothing acknowledged lost or moved"
         # A keyed one may have been refused when it was sent again after its first try had been unknown.
-        assert not {text for text in self.refused if self._pairs(text)} & ids.keys(), "what was refused is not there"
+        assert not {text for text in self.refused if self._keyless(text)} & ids.keys(), "what was refused is not there"
         assert ids.keys() <= self.acknowledged.keys() | self.unknown | self.refused
-        for text in ids:
-            if text.endswith("b"):
-                assert ids[text[:-1] + "a"].split(".")[1] == str(int(ids[text].split(".")[1]) - 1), "whole batches"
+        for first, second in pairwise(found):
+            assert not second.endswith("b") or first == second[:-1] + "a", "whole batches"
+        await check_documents(event_log)
 
     @staticmethod
-    def _pairs(text: str) -> bool:
-        return int(text[:-1].rsplit(".", 1)[1]) % 2 == 0
+    def _keyless(text: str) -> bool:
+        number = int(text[:-1].rsplit(".", 1)[1])
+        return number % 3 != 0 and number % 2 == 0

@@ -32,7 +32,7 @@ class Stated:
     keys: tuple[OutcomeKey, ...] = ()
     refs: tuple[Ref, ...] = ()
 
-    def decide(self, view: View) -> Decision:
+    def decide(self, view: View) -> Decision[tuple[Receipt, ...]]:
         return Decision([self.event], {}, (Receipt(f"{view.epoch}.{view.next_seq}", "t", duplicate=False),))
 
 
@@ -40,7 +40,7 @@ class Stated:
 class Broken(Stated):
     """A Write with a mistake in its code."""
 
-    def decide(self, view: View) -> Decision:
+    def decide(self, view: View) -> Decision[tuple[Receipt, ...]]:
         raise ZeroDivisionError("a mistake")
 
 

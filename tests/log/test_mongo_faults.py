@@ -2,23 +2,29 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from pymongo import MongoClient
 
+from sync_core.domain.document import Ref
 from sync_core.problems import OutcomeUnknown, Unavailable
+from sync_server.api.submission import Receipt
 from sync_server.log.appender import AppendFailed
 from sync_server.log.base import CommitUnknown, LogMisconfigured, LogUnavailable, WriteConflict
 from sync_server.log.group import Decision, Group, View
 from sync_server.log.mongo import MongoLog
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.open import new_epoch
+from sync_server.log.records import StoredEvent
 from tests.conftest import MongoDatabase
+from tests.log.changes import Change, all_documents, changes, check_documents, said
 from tests.log.conftest import FailPoint, OpenMongo, rounds
+from tests.log.crashes import check_nothing_lost, write_and_be_killed
 from tests.log.journal import Journal
 from tests.log.test_appender import Stated
 from tests.log.writes import TENANT, commit, make_appender, note, read_all, seqs, submission, text_of, texts, wall_ms
@@ -34,6 +40,10 @@ async def event_log(open_mongo: OpenMongo, mongodb_database: MongoDatabase, driv
     event_log = await open_mongo(*mongodb_database, driver)
     await event_log.ensure(TENANT)
     return event_log
+
+
+def told_by(events: Sequence[StoredEvent], epoch: str) -> list[tuple[str, str]]:
+    return [said(event, epoch) for event in events]
 
 
 def soon_s(seconds: float) -> float:
@@ -58,6 +68,9 @@ PASSING: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "events: connection cut": (("insert",), {"closeConnection": True}),
     "events: lock not had in time": (("insert",), {"errorCode": 24, "errorLabels": TRANSIENT}),
     "events: shutting down": (("insert",), {"errorCode": 91, "errorLabels": TRANSIENT}),
+    "documents: connection cut": (("update",), {"closeConnection": True}),
+    "documents: write conflict": (("update",), {"errorCode": 112, "errorLabels": TRANSIENT}),
+    "documents: interrupted by a new role": (("update",), {"errorCode": 11602, "errorLabels": TRANSIENT}),
     "keys: no such transaction": (("find",), {"errorCode": 251, "errorLabels": TRANSIENT}),
     "keys: snapshot gone": (("find",), {"errorCode": 246, "errorLabels": TRANSIENT}),
 }
@@ -70,12 +83,20 @@ async def test_a_passing_failure_is_not_noticed(
     appender = make_appender(event_log)
     await appender.append(TENANT, texts("before"))
     await fail_point.set(*commands, times=3, **failure)
-    answers = await asyncio.gather(*(appender.append(TENANT, submission(note(t), key=t)) for t in "abc"))
-    await appender.append(TENANT, texts("after"))
-    events = await read_all(event_log)
-    assert [(e.seq, text_of(e)) for e in events] == list(enumerate(["before", "a", "b", "c", "after"], 1))
-    assert [a[0].event_id for a in answers] == [f"{(await event_log.ensure(TENANT)).epoch}.{seq}" for seq in (2, 3, 4)]
+    *answers, changed = await asyncio.gather(
+        *(appender.append(TENANT, submission(note(t), key=t)) for t in "abc"),
+        appender.append(TENANT, Change("x", ("d", "e"))),
+    )
+    await appender.append(TENANT, Change("x", ("e",)))
+    await fail_point.off()
+    epoch = (await event_log.ensure(TENANT)).epoch
+    assert [name for name, _ in told_by(await read_all(event_log), epoch)] == [
+        *(f"{epoch}.{seq}" for seq in (1, 2, 3, 4)), "d@1", "e@1", "e@2"
+    ]  # fmt: skip
+    assert [answer[0].event_id for answer in answers] == [f"{epoch}.{seq}" for seq in (2, 3, 4)]
     assert not any(receipt.duplicate for answer in answers for receipt in answer)
+    assert changed == (1, 1)
+    await check_documents(event_log)
 
 
 async def test_an_abort_that_does_not_arrive_blocks_nobody(event_log: MongoLog, fail_point: FailPoint) -> None:
@@ -135,7 +156,7 @@ async def test_a_group_whose_commit_is_in_doubt_is_written_once(
     others: int,
 ) -> None:  # fmt: skip
     await commit(event_log, texts("before"))
-    group = Group(uuid4(), [texts("a", "b"), submission(note("c"), key="c")])
+    group = Group(uuid4(), [texts("a", "b"), submission(note("c"), key="c"), *changes("d", "x", "x")])
     lost = {"writeConcernError": {"code": 64, "errmsg": "x"}} if reached else {"closeConnection": True}
     await fail_point.set(*COMMIT, **lost)
     with pytest.raises(CommitUnknown):
@@ -143,12 +164,16 @@ async def test_a_group_whose_commit_is_in_doubt_is_written_once(
     assert group.doubtful is not None
     await fail_point.off()
     if reached and others:  # otherwise the head is still held by the transaction in doubt
-        await commit(await open_mongo(*mongodb_database), texts(*map(str, range(others))))
+        await commit(await open_mongo(*mongodb_database), *changes("e", *("x" * others)))
     committed = await event_log.transact(TENANT, group, now_ms=wall_ms(), deadline_s=soon_s(5))
     assert group.doubtful is None
-    assert seqs(committed.events) == [2, 3, 4]
-    rest = [str(i) for i in range(others)] if reached else []
-    assert [text_of(e) for e in await read_all(event_log)] == ["before", "a", "b", "c", *rest]
+    assert seqs(committed.events) == [2, 3, 4, 5, 6]
+    assert committed.results[2:] == [(1,), (2,)]
+    rest = [("x@3", "e"), ("x@4", "e")] if reached and others else []
+    assert told_by(await read_all(event_log), "")[1:] == [
+        (".2", "a"), (".3", "b"), (".4", "c"), ("x@1", "d"), ("x@2", "d"), *rest
+    ]  # fmt: skip
+    await check_documents(event_log)
 
 
 async def test_what_cannot_be_found_out_in_time_is_told_as_unknown(event_log: MongoLog, fail_point: FailPoint) -> None:
@@ -179,7 +204,7 @@ class Silent(Stated):
     reserve: int = 0
     meanwhile: Callable[[], None] = lambda: None
 
-    def decide(self, view: View) -> Decision:
+    def decide(self, view: View) -> Decision[tuple[Receipt, ...]]:
         self.meanwhile()
         return Decision([], {}, ())
 
@@ -208,6 +233,21 @@ async def test_a_group_that_emits_nothing_takes_the_head_all_the_same(
     group = Group(uuid4(), [Silent(note(), meanwhile=in_another_process)])
     await event_log.transact(TENANT, group, now_ms=0, deadline_s=soon_s(5))
     assert locked == [True]
+
+
+async def test_a_document_that_was_changed_around_the_head_is_not_overwritten(
+    event_log: MongoLog, mongodb_database: MongoDatabase
+) -> None:
+    """No writer may do that; if one does, the group is repeated with what is there then."""
+    await commit(event_log, Change("before", ("d",)))
+
+    def around() -> None:
+        with MongoClient[dict[str, Any]](mongodb_database.uri) as client:
+            client[mongodb_database.name]["documents"].update_one({"version": 1}, {"$set": {"version": 7}})
+
+    committed = await commit(event_log, Change("after", ("d",), meanwhile=around))
+    assert committed.results == [(8,)]
+    assert [document.version for document in await all_documents(event_log)] == [8]
 
 
 # -- outside of transactions ------------------------------------------------------------------------
@@ -239,7 +279,36 @@ async def test_opening_at_the_same_time_makes_one_log(open_mongo: OpenMongo, mon
     assert len({await event_log.ensure(TENANT) for event_log in logs}) == 1
 
 
+async def test_documents_are_read_with_the_same_care(event_log: MongoLog, fail_point: FailPoint) -> None:
+    await commit(event_log, Change("x", ("d",)))
+    for code in (13, 24, 239, 246):
+        await fail_point.set("find", "aggregate", errorCode=code)
+        with pytest.raises(LogUnavailable):
+            await event_log.load(TENANT, [Ref("order", "d")])
+        with pytest.raises(LogUnavailable):
+            await all_documents(event_log)
+        await fail_point.set("aggregate", errorCode=code)
+        with pytest.raises(LogUnavailable):
+            await all_documents(event_log)
+        with pytest.raises(LogUnavailable):
+            await all_documents(event_log)
+    await fail_point.off()
+    assert len(await all_documents(event_log)) == 1
+
+
 # -- killed -----------------------------------------------------------------------------------------
+
+
+async def test_a_writer_killed_in_the_middle_of_its_transactions_loses_nothing(
+    event_log: MongoLog, mongodb_database: MongoDatabase
+) -> None:
+    acknowledged: dict[str, str] = {}
+    for mark in range(rounds("KILL_ROUNDS", 2)):
+        acknowledged |= await asyncio.to_thread(
+            write_and_be_killed, *mongodb_database, mark=str(mark), lines=100 + 37 * mark
+        )
+    await commit(event_log, texts("after"))  # once the lock of the killed one is broken
+    await check_nothing_lost(event_log, acknowledged)
 
 
 async def test_mongod_killed_in_the_middle_of_commits(

@@ -1,14 +1,12 @@
 """What only the SQLite store has: a lock file, the head's seal, a disk that fills up."""
 
-# ruff: noqa: ASYNC220, ASYNC240 - nothing else runs in the loop while a test handles files and processes
+# ruff: noqa: ASYNC240 - nothing else runs in the loop while a test handles files and processes
 
 import asyncio
 import os
 import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from sync_server.log.base import LogError, LogMisconfigured, LogUnavailable
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
 from tests.log.conftest import rounds
+from tests.log.crashes import check_nothing_lost, write_and_be_killed
 from tests.log.writes import TENANT, commit, make_appender, read_all, seqs, text_of, texts
 
 Make = Callable[..., SQLiteLog]
@@ -219,16 +218,6 @@ async def test_a_commit_returns_after_its_fsync(make: Make) -> None:
     assert modes == [2, "wal"]
 
 
-async def test_a_newer_schema_is_refused_and_left_as_it_is(make: Make, path: Path) -> None:
-    path.parent.mkdir()
-    db = sqlite3.connect(path)
-    db.executescript("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT); INSERT INTO meta VALUES ('schema', '3')")
-    with pytest.raises(LogMisconfigured, match="newer order-sync"):
-        await make().open()
-    assert db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("meta",)]
-    db.close()
-
-
 async def test_what_is_no_sqlite_file_is_told(make: Make, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database, but it is long enough to look at" * 100)
@@ -305,25 +294,10 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(make: Make, path: Path
     path.parent.mkdir()
     acknowledged: dict[str, str] = {}
     for mark in range(rounds("KILL_ROUNDS", 3)):
-        argv = [sys.executable, "-m", "tests.log.crash_writer", str(path), str(mark)]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            try:
-                lines = [process.stdout.readline() for _ in range(400 + 37 * mark)]
-            finally:
-                process.kill()
-            lines += process.stdout.readlines()
-        whole = [line.split() for line in lines if line.endswith("\n")]
-        assert len(whole) >= 400
-        acknowledged.update((event_id, text) for event_id, text in whole)
+        acknowledged |= write_and_be_killed(str(path), mark=str(mark), lines=400 + 37 * mark)
     event_log = make()
     await event_log.open()
-    epoch = (await event_log.ensure(TENANT)).epoch
-    events = await read_all(event_log)
-    assert seqs(events) == list(range(1, len(events) + 1))
-    found = {f"{epoch}.{event.seq}": text_of(event) for event in events}
-    assert acknowledged.items() <= found.items()
-    assert len(set(found.values())) == len(found)
+    await check_nothing_lost(event_log, acknowledged)
 
 
 async def test_many_tasks_write_while_readers_follow(make: Make) -> None:

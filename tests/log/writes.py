@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from sync_core.domain.catalog import REGISTRY
 from sync_core.events import Delivery
 from sync_core.filters import tag
-from sync_core.problems import Problem
 from sync_server.api.submission import Item, Receipt, Submission, parse_submission
 from sync_server.log.appender import DEADLINE_S, Appender
 from sync_server.log.base import EventLog, TransientFailure
@@ -61,7 +60,9 @@ def text_of(event: StoredEvent) -> str:
     return str(json.loads("{" + event.tail)["data"]["text"])
 
 
-async def commit(event_log: EventLog, *members: Write, tenant: str = TENANT, now_ms: int | None = None) -> Committed:
+async def commit(
+    event_log: EventLog, *members: Write[Any], tenant: str = TENANT, now_ms: int | None = None
+) -> Committed:
     """Commit *members* as one group, without an appender."""
     group = Group(uuid4(), members)
     deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
@@ -78,7 +79,7 @@ async def commit(event_log: EventLog, *members: Write, tenant: str = TENANT, now
 def receipts(committed: Committed, member: int = 0) -> tuple[Receipt, ...]:
     """The answer to an accepted member."""
     result = committed.results[member]
-    assert not isinstance(result, Problem), result
+    assert isinstance(result, tuple), result
     return result
 
 

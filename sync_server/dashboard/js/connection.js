@@ -7,13 +7,14 @@
  */
 
 import {
-  ConfigurationError, CursorLost, NetworkFailed, NotOurAnswer, Refused, RequestFailed, ServerBusy, StopAsked, Unauthorized,
+  BreakerOpen, ConfigurationError, CursorLost, NetworkFailed, NotOurAnswer, Refused, RequestFailed, ServerBusy,
+  StopAsked, Unauthorized,
 } from './errors.js';
 import { LoopGuard, SleepDetector } from './guard.js';
 import { POLL_PATH, STREAM_PATH } from './http.js';
 import { step } from './machine.js';
 import { Source } from './source.js';
-import { Activity, newMachine, POLICY, Signal, State } from './states.js';
+import { Activity, LIMITS, newMachine, POLICY, Signal, State } from './states.js';
 
 const DUE = {
   [Activity.RETRY_TIMER]: Signal.RETRY_DUE,
@@ -34,9 +35,6 @@ const FAILED = {
 };
 
 const SUSPECT_MS = 2500;
-
-/** How long the requests may take, in seconds. */
-export const LIMITS = Object.freeze({ firstByteS: 2.5, firstByteRoundTrips: 4, pollLimit: 500 });
 
 /** The signal of `activity` that ended with `error`. Pure. */
 export function signalOf(activity, error) {
@@ -204,7 +202,9 @@ export class Connection {
     if (signal === Signal.UNAUTHORIZED) this.#refusal = reason;
     if (signal === Signal.ATTEMPT_FAILED) this.counts.failedAttempts += 1;
     else if (signal === Signal.POLL_FAILED) this.counts.failedPolls += 1;
-    this.#report(run, signal, { delayS: error.retryAfterS ?? null, reason });
+    // What the breaker says is about plain requests only; the server's own Retry-After is about all of them.
+    const delayS = error instanceof BreakerOpen ? null : error.retryAfterS ?? null;
+    this.#report(run, signal, { delayS, reason });
   }
 
   /** The last word of an activity, if it is still wanted. */
@@ -273,11 +273,13 @@ export class Connection {
       run.isOpen = true;
       clearTimeout(run.timer);
       this.#intake.streamBegins();
-      this.#awaitSilence(run);
     }
     // `connected` says where the stream stands, which whoever is told that it is open wants to know.
     let taken = type === 'connected' ? this.#intake.take(type, text, id) : null;
-    if (opens) this.#onOpened(run);
+    if (opens) {
+      this.#awaitSilence(run); // how long is said there too
+      this.#onOpened(run);
+    }
     if (!this.#isCurrent(run)) return;
     taken ??= this.#intake.take(type, text, id);
     if (taken.goodbye !== undefined) this.#onGoodbye(run, taken);
@@ -358,6 +360,10 @@ export class Connection {
   // -- plain requests
 
   async #poll(run) {
+    const { retryInS } = this.#http;
+    // Waited for here: it is our own caution with plain requests, and no reason to keep streams waiting.
+    if (retryInS) await this.#pause(run, retryInS);
+    if (!this.#isCurrent(run)) return;
     const { cursor } = this.#intake;
     if (!this.#guard.allows(`poll ${cursor}`, this.#clock())) {
       this.#report(run, Signal.SPINNING);
@@ -386,6 +392,12 @@ export class Connection {
     const hasMore = page.hasMore === true && this.#intake.cursor !== cursor;
     this.#setEffective(run.filter); // which may want another page at once, with another filter
     this.#report(run, Signal.POLLED, { delayS: hasMore ? 0 : Math.max(pauseS, 0.1) });
+  }
+
+  #pause(run, seconds) {
+    return new Promise((resolve) => {
+      run.timer = setTimeout(resolve, seconds * 1000);
+    });
   }
 
   /** A request that no proxy has a reason to hold back, beside a stream that stays silent. */

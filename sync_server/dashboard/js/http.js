@@ -31,6 +31,11 @@ export class Http {
     this.tokens = tokens;
   }
 
+  /** How long the breaker keeps plain requests back, in seconds. */
+  get retryInS() {
+    return this.#options.breaker.retryInS;
+  }
+
   get withCredentials() {
     return this.#options.credentials === 'include';
   }

@@ -2,7 +2,7 @@
 
 import { ConfigurationError } from './errors.js';
 import { newId } from './ids.js';
-import { POLICY } from './states.js';
+import { LIMITS, POLICY } from './states.js';
 import { parseCursor } from './cursor.js';
 import { COMMANDS } from './commands.js';
 
@@ -32,7 +32,7 @@ const DEFAULTS = Object.freeze({
   unattended: false,
   /** Other numbers of the state machine (states.js). */
   policy: Object.freeze({}),
-  /** {firstByteS, firstByteRoundTrips, pollLimit}. */
+  /** Other bounds of requests (LIMITS in states.js). */
   limits: Object.freeze({}),
   /** What becomes of a command that the server refused with 409: other parameters, or null. */
   onConflict: null,
@@ -66,11 +66,14 @@ export function readOptions(given) {
   for (const name of ['tenantId', 'subject', 'clientId', 'storageKey']) {
     check(typeof options[name] === 'string' && options[name].length <= 128, `${name}: a text of at most 128 characters`);
   }
-  const wrongPolicy = Object.keys(options.policy).filter((name) => !(name in POLICY));
-  check(!wrongPolicy.length, `policy: there is no ${wrongPolicy.join(', ')}`);
+  for (const [name, known] of [['policy', POLICY], ['limits', LIMITS]]) {
+    const wrong = Object.keys(options[name]).filter((key) => !(key in known));
+    check(!wrong.length, `${name}: there is no ${wrong.join(', ')}`);
+  }
   if (faults.length) throw new ConfigurationError(`these options cannot be used: ${faults.join('; ')}`);
   const { maxReconnectAttempts, unattended } = options;
   options.policy = Object.freeze({ ...POLICY, maxReconnectAttempts, unattended, ...options.policy });
+  options.limits = Object.freeze({ ...LIMITS, ...options.limits });
   options.clientId ||= `browser#${newId(8)}`;
   options.tabs ??= options.eventSourceFactory === null;
   options.csrf = { ...DEFAULTS.csrf, ...options.csrf };

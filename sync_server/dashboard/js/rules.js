@@ -241,13 +241,14 @@ export const RULES = {
     const isBrief = openedS !== null && draft.nowS - openedS < draft.policy.briefLifeS;
     draft.set({ openedS: null, brief: isBrief ? draft.machine.brief + 1 : 0 });
     beReconnecting(draft, draft.happening.reason);
+    const pauseS = draft.happening.delayS;
     if (draft.machine.brief >= draft.policy.briefGoodbyes) {
       // Whatever it says: a token that is refused after the pause is renewed then.
-      retryLater(draft, draft.machine.brief);
+      const delay = draft.backoffS(draft.machine.brief);
+      draft.start(Activity.RETRY_TIMER, draft.waitS(Math.max(delay, pauseS ?? 0)));
     } else if (draft.happening.reason === 'token_expired') {
       draft.start(Activity.TOKEN);
     } else {
-      const pauseS = draft.happening.delayS;
       draft.start(Activity.RETRY_TIMER, draft.waitS(pauseS ?? draft.rng()));
     }
   },

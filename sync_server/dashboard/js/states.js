@@ -82,6 +82,9 @@ export const POLICY = Object.freeze({
   polling: true,
 });
 
+/** Of requests: a stream's first event within firstByteS plus so many round trips; events a page. */
+export const LIMITS = Object.freeze({ firstByteS: 2.5, firstByteRoundTrips: 4, pollLimit: 500 });
+
 /** A machine that nothing has happened to. Its `active` is a Set of activities. */
 export function newMachine(changes = {}) {
   return {

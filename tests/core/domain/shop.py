@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.bays import Bay
 from sync_core.domain.catalog import DOMAIN
-from sync_core.domain.command import Changes, Command, Context, Domain, DomainEvent
+from sync_core.domain.command import Changes, Command, CommandInput, Context, Domain, DomainEvent, Unloaded
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import Order
 from sync_core.domain.queues import Queue
@@ -39,14 +39,32 @@ class Shop:
     def do(self, command: Command, **given: Any) -> list[DomainEvent]:
         """Run *command* on the input that *given* is as JSON. All of it, or what the rule raised."""
         checked = command.complete(command.input.model_validate_json(to_json(given), strict=True), self.new_id)
-        changes = Changes(load=self.known, context=Context(self.now_ms, "tester"), kinds=self.domain.kinds)
-        command.rule(changes, checked)
-        for event in changes.events:
+        events = self._decided(command, checked)
+        for event in events:
             self.log.append(wire(event, len(self.log) + 1, self.now_ms))
             if event.document is not None:
                 self.keep(event.document, deleted=event.deleted)
         self.now_ms += 1
-        return changes.events
+        return events
+
+    def _decided(self, command: Command, given: CommandInput) -> list[DomainEvent]:
+        """As a server does it: what *given* names is loaded, and the rule run again with what else it asks for."""
+        loaded = {ref: self.known(ref) for ref in command.refs(given)}
+
+        def load(ref: Ref) -> Known:
+            if ref not in loaded:
+                raise Unloaded(frozenset({ref}))
+            return loaded[ref]
+
+        for _ in range(3):
+            changes = Changes(load=load, context=Context(self.now_ms, "tester"), kinds=self.domain.kinds)
+            try:
+                command.rule(changes, given)
+            except Unloaded as more:
+                loaded |= {ref: self.known(ref) for ref in more.refs}
+            else:
+                return changes.events
+        raise AssertionError(f"{command.name} is never content with what is loaded")
 
     def keep(self, document: Document, *, deleted: bool = False) -> None:
         """Put *document* there as it is."""

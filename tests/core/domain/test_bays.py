@@ -85,7 +85,6 @@ def test_the_first_in_the_queue_is_called() -> None:
     events = shop.do(bays.call_next, queueID="q1", bayID="b1", jobID="j1")
     assert types_of(events) == ["queue_updated", "bay_updated", "job_started", "stage_change", "order_stage_change"]
     assert data_of(events[0]) == {"queue": shop.queue().content(), "change": "called", "bayID": "b1"}
-    assert events[0].tags == ("queueID=q1", "orderID=o1", "bayID=b1")
     assert [entry.orderID for entry in shop.queue().entries] == ["o2"]
     assert (shop.order().stage, shop.order().queueID, shop.order().bayID) == ("in_progress", None, "b1")
     assert shop.bay().content()["job"]["orderID"] == "o1"

@@ -1,8 +1,11 @@
 """Declarations, and the working set of one command."""
 
+import contextlib
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sync_core.domain import bays, orders, queues, waiting
@@ -15,7 +18,7 @@ from sync_core.domain.queues import Queue
 from sync_core.events import EventType
 from sync_core.filters import ENTITY_KEYS
 from sync_core.problems import NotFound, Unprocessable
-from tests.core.domain.shop import data_of, open_shop, replay, types_of
+from tests.core.domain.shop import ITEM, data_of, open_shop, replay, types_of
 
 
 def ids(declared: Command) -> str:
@@ -84,6 +87,28 @@ def test_a_path_that_needs_no_document_has_no_target() -> None:
     assert orders.create.target_ref(orders.create.input()) is None
     enter = waiting.enter.input.model_validate({"queueID": "q", "orderID": "o"})
     assert waiting.enter.target_ref(enter) == Ref("queue", "q")
+
+
+junk = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    st.sampled_from(["o1", "q1", "b1", "j1", "1.5", "paid", "completed"]),
+    st.lists(st.integers() | st.just(ITEM), max_size=2),
+    st.dictionaries(st.text(max_size=4), st.floats() | st.text(max_size=4), max_size=2),
+)
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_no_input_brings_a_rule_to_fall(data: st.DataObject) -> None:
+    shop = open_shop(waiting_in=["o1"], job="o2")
+    chosen = data.draw(st.sampled_from(DOMAIN.commands))
+    given = {name: data.draw(junk) for name in chosen.input.model_fields if data.draw(st.booleans())}
+    for name in ("orderID", "queueID", "bayID", "jobID"):
+        if name in chosen.input.model_fields and data.draw(st.booleans()):
+            given[name] = {"orderID": "o1", "queueID": "q1", "bayID": "b1", "jobID": "j1"}[name]
+    with contextlib.suppress(ValidationError, RuleConflict, NotFound, Unprocessable):
+        shop.do(chosen, **given)
+    replay(shop.log)
 
 
 class Nothing(CommandInput):

@@ -28,7 +28,7 @@ test('Retry-After is read as seconds or as a date, and bounded', () => {
   const now = Date.parse('2026-11-20T10:00:00Z');
   const read = (text) => parseRetryAfter(text, now);
   equal(['7', ' 1.5 ', '99999999999', 'Fri, 20 Nov 2026 10:00:30 GMT'].map(read), [7, 1.5, MAX_RETRY_AFTER_S, 30]);
-  equal(['soon', '-3', '', '2026', null, 'Fri, 20 Nov 2026 09:00:00 GMT'].map(read), [null, null, null, null, null, 0]);
+  equal(['soon', '-3', '', '20.11.2026', null, 'Fri, 20 Nov 2026 09:00:00 GMT'].map(read), [null, null, null, null, null, 0]);
 });
 
 function breaker(time, random = 0.5) {

@@ -1,0 +1,76 @@
+"""Tickets: what stands in a URL for the credential that a browser's EventSource cannot send. 30 s, and once.
+
+That a ticket was used is an outcome in the log of the accounts, so it holds in every process and across restarts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sync_core.domain.document import Ref
+from sync_core.problems import Unauthorized
+from sync_server.access.caller import Caller
+from sync_server.access.rights import Rights
+from sync_server.access.signatures import Signer
+from sync_server.accounts.records import ACCOUNTS_TENANT
+from sync_server.log.appender import Appender
+from sync_server.log.group import Decision, View
+from sync_server.log.records import Outcome, OutcomeKey
+
+__all__ = ["TICKET_S", "Once", "Tickets"]
+
+TICKET_S = 30.0
+KEPT_MS = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A Write that succeeds the first time only, for as long as *kept_ms*: answers whether it was that."""
+
+    key: OutcomeKey
+    kept_ms: int
+    reserve: int = 0
+    size_bytes: int = 200
+
+    @property
+    def keys(self) -> Sequence[OutcomeKey]:
+        return (self.key,)
+
+    @property
+    def refs(self) -> Sequence[Ref]:
+        return ()
+
+    def decide(self, view: View) -> Decision[bool]:
+        if self.key in view.outcomes:
+            return Decision([], {}, False)
+        return Decision([], {self.key: Outcome("once", "", view.time_ms + self.kept_ms)}, True)
+
+
+class Tickets:
+    """Issues and redeems."""
+
+    def __init__(self, secret: bytes, appender: Appender, *, wall_ms: Callable[[], int]) -> None:
+        self._signer = Signer(secret, "ticket")
+        self._appender = appender
+        self._wall_ms = wall_ms
+
+    def issue(self, caller: Caller) -> str:
+        """A ticket with which somebody is *caller*, once."""
+        rights = caller.rights
+        permissions = None if rights.permissions is None else sorted(rights.permissions)
+        content = {
+            "t": caller.tenant, "p": caller.principal, "c": caller.credential, "x": caller.expires_ms,
+            "r": [permissions, sorted(rights.labels), sorted(rights.bound)],
+        }  # fmt: skip
+        return self._signer.sign(content, expires_s=self._wall_ms() / 1000 + TICKET_S)
+
+    async def redeem(self, ticket: str) -> Caller:
+        """Who it was issued to. Raises Unauthorized, Unavailable."""
+        content = self._signer.read(ticket, now_s=self._wall_ms() / 1000)
+        if content is None:
+            raise Unauthorized("The ticket cannot be used; it is good for 30 s. Get another one.")
+        once = Once(OutcomeKey("ticket", str(content["n"])), KEPT_MS)
+        if not await self._appender.append(ACCOUNTS_TENANT, once):
+            raise Unauthorized("The ticket was used before. Get another one.")
+        permissions, labels, bound = content["r"]
+        rights = Rights(None if permissions is None else frozenset(permissions), frozenset(labels), frozenset(bound))
+        return Caller(content["t"], content["p"], rights, content["x"], content["c"])
