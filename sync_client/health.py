@@ -129,24 +129,26 @@ class Meter:
 
     def moved(self, before: Machine, after: Machine, *, now_s: float) -> None:
         """The machine changed its state, or polling began to fail, or works again."""
+        if before.state is not after.state:
+            self._note_stream(before.state, after.state, now_s)
         was_up, is_up = status_of(before) in _UP, status_of(after) in _UP
-        if before.state is after.state:
-            pass
-        elif after.state is State.CONNECTED:
-            self.connections += 1
-            if self._down_since_s is not None:
-                self.recoveries_s.append(now_s - self._down_since_s)
-                self._down_since_s = None
-        elif before.state is State.CONNECTED and after.state is not State.CLOSED:
-            self._down_since_s = now_s
         if was_up and not is_up and self._up_since_s is not None:
             self._up_s += now_s - self._up_since_s
             self._up_since_s = None
         elif is_up and not was_up:
             self._up_since_s = now_s
 
+    def _note_stream(self, before: State, after: State, now_s: float) -> None:
+        if after is State.CONNECTED:
+            self.connections += 1
+            if self._down_since_s is not None:
+                self.recoveries_s.append(now_s - self._down_since_s)
+                self._down_since_s = None
+        elif before is State.CONNECTED and after is not State.CLOSED:
+            self._down_since_s = now_s
+
     def up_s(self, now_s: float) -> float:
-        """Connected or polling since the start."""
+        """Connected, or polling with success, since the start."""
         return self._up_s + (now_s - self._up_since_s if self._up_since_s is not None else 0.0)
 
     def rate(self, events: int, *, now_s: float) -> float:
@@ -164,11 +166,11 @@ class Meter:
         """What an earlier run wrote."""
         try:
             document = json.loads(text)
-            self.connections_before = int(document["totalConnections"])
-            self.events_before = int(document["totalEvents"])
-            self.uptime_before_s = float(document["uptime"]) / 1000
-        except (ValueError, KeyError, TypeError):
-            return
+            connections, events = int(document["totalConnections"]), int(document["totalEvents"])
+            uptime_s = int(document["uptime"]) / 1000
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return  # a person may have written it: it came in by an import
+        self.connections_before, self.events_before, self.uptime_before_s = connections, events, uptime_s
 
     def document(self, events: int, *, now_s: float) -> dict[str, Any]:
         """The seed's connectionMetrics: counts over all runs, uptime in milliseconds."""

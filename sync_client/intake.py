@@ -19,17 +19,29 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from time import time_ns
 from typing import Any
 
-from sync_client.errors import NotAStream
 from sync_client.event import tags_of
 from sync_client.keeper import Keeper
 from sync_client.logs import get_logger
 from sync_client.notes import NOTHING, Taken
-from sync_client.records import Arrival, Batch, Mark, Saved
-from sync_core.cursor import EARLIEST, Cursor, MalformedCursor
+from sync_client.records import Arrival, Batch, Saved
+from sync_client.wire import (
+    age_s,
+    cursor_of,
+    is_event,
+    is_text,
+    json_of,
+    kept_aside,
+    object_of,
+    page_events,
+    passing,
+    read_known,
+    text_of,
+    write_known,
+)
+from sync_core.cursor import EARLIEST, Cursor
 from sync_core.filters import Filter
 from sync_core.sse import ServerSentEvent
 
@@ -39,10 +51,6 @@ DEFAULT_HEARTBEAT_S = 15.0
 STALL_HEARTBEATS = 2.5
 MAX_KNOWN = 5
 MAX_NOTED = 100
-MAX_AGE_MS = 1e12
-"""Thirty years: more is nonsense, and JSON can write numbers that no float holds."""
-KEPT_OF_MALFORMED = 16 * 1024
-"""Characters; enough to see what it was, and a thousand of them are no burden for a disk."""
 
 log = get_logger()
 
@@ -108,9 +116,9 @@ class Intake:
         """Whether the stream that is open now does not stand where it was asked to begin."""
         self._told = ("", "")
         """Reason and head of the last reset that listeners were told of."""
-        self._kept_aside: deque[str] = deque(maxlen=MAX_NOTED)
+        self._kept_aside: deque[str | None] = deque(maxlen=MAX_NOTED)
         """Ids of the last ones that were no events: the same one is counted once."""
-        self.facts = Facts(known=_read_known(saved.known))
+        self.facts = Facts(known=read_known(saved.known))
         self.resync_reason = saved.resync
         """Why listeners are still to be told to resync; "" if they are not."""
         self._saved_filter = saved.filter
@@ -209,10 +217,10 @@ class Intake:
             elif kind == "caught_up":
                 self._note_caught_up()
             elif kind == "goodbye":
-                goodbye = str(_object(event.data).get("reason", ""))
+                goodbye = str(object_of(event.data).get("reason", ""))
             elif kind == "reset":
                 await self._store(arrivals, cursor=None)
-                taken = await self._take_reset(_object(event.data))
+                taken = await self._take_reset(object_of(event.data))
                 if taken.reopen is not None:
                     return taken
                 arrivals = []
@@ -222,7 +230,7 @@ class Intake:
                     arrivals.append(arrival)
                 continue
             if self._wants(kind):
-                arrivals.append(_passing(kind, event.data))
+                arrivals.append(passing(kind, event.data))
         await self._store(arrivals, cursor=last_event_id)
         return Taken(
             goodbye=goodbye,
@@ -237,11 +245,11 @@ class Intake:
 
     def _arrival(self, event: ServerSentEvent) -> Arrival | None:
         """The event, unless it is known."""
-        envelope, text = _object(event.data), event.data
+        envelope, text = object_of(event.data), event.data
         if event.event == "removed" and envelope:  # the one type whose data stands alone
             envelope = {"id": event.id, "eventType": "removed", "data": envelope}
             text = json.dumps(envelope)
-        if not _is_event(envelope) or ("id" in envelope and envelope["id"] != event.id):
+        if not is_event(envelope) or ("id" in envelope and envelope["id"] != event.id):
             return None if self._is_behind(event.id) else self._malformed(event.event, event.data)
         if "id" not in envelope:
             return Arrival(None, event.event, text)  # ephemeral
@@ -251,17 +259,16 @@ class Intake:
         return Arrival(event.id, event.event, text)
 
     def _malformed(self, event_type: str, text: str) -> Arrival:
-        """What should be an event and is none: kept aside for a person, and the feed goes on behind it.
+        """What should be an event and is none: kept aside, and the feed goes on behind it.
 
-        Asking for it again would bring the same, for ever. Its id is its content's: it is kept once.
+        Asking for it again would bring the same, for ever.
         """
-        event_id = f"malformed-{sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
-        if event_id not in self._kept_aside:
-            self._kept_aside.append(event_id)
+        arrival = kept_aside(event_type, text)
+        if arrival.id not in self._kept_aside:
+            self._kept_aside.append(arrival.id)
             self.facts.malformed += 1
-            log.error("event_malformed", event_type=event_type, kept_as=event_id)
-        envelope = {"id": event_id, "eventType": event_type, "data": {"malformed": text[:KEPT_OF_MALFORMED]}}
-        return Arrival(event_id, event_type, json.dumps(envelope), mark=Mark.PARKED)
+            log.error("event_malformed", event_type=event_type, kept_as=arrival.id)
+        return arrival
 
     def _is_behind(self, event_id: str) -> bool:
         """Whether *event_id* is at or before the received cursor."""
@@ -276,7 +283,7 @@ class Intake:
         """Whether it was received through an earlier filter."""
         if not self.facts.known:
             return False
-        cursor = _cursor(event_id)
+        cursor = cursor_of(event_id)
         if cursor is None:
             return False
         tags = tags_of(envelope)
@@ -286,20 +293,20 @@ class Intake:
         )
 
     async def _take_connected(self, event: ServerSentEvent) -> Taken:
-        data = _object(event.data)
+        data = object_of(event.data)
         heartbeat_s = data.get("heartbeatSeconds")
         if isinstance(heartbeat_s, int | float) and 0.05 <= heartbeat_s <= 3600:
             self.facts.heartbeat_s = float(heartbeat_s)
         self.facts.head = str(data.get("head", ""))
         self._note_tail(0.0)
         access = data.get("access")
-        access = access if isinstance(access, str) else None
+        access = access if is_text(access) else None
         cursor = str(data.get("cursor", ""))
         if access is not None and self._access is not None and access != self._access:
-            head = self._cursor if _cursor(self._cursor) else cursor
+            head = self._cursor if cursor_of(self._cursor) else cursor
             return await self._begin_again("access", head=head, had=None, access=access)
         self._access = access
-        if data.get("resume") != "reset" and (not self._cursor or self._cursor == EARLIEST) and _cursor(cursor):
+        if data.get("resume") != "reset" and (not self._cursor or self._cursor == EARLIEST) and cursor_of(cursor):
             self._start = cursor  # even if it cannot be written: "now" has been this moment
             await self._keeper.commit(Batch(cursor=cursor, access=access))
             self._cursor = cursor
@@ -309,10 +316,10 @@ class Intake:
 
     async def _take_reset(self, document: dict[str, Any]) -> Taken:
         """A reset, or the poll's 410."""
-        reason = str(document.get("reason", "unknown"))
+        reason = text_of(document.get("reason", "unknown"))[:100]
         head = str(document.get("head", ""))
         taken = await self._begin_again(
-            reason, head=head, had=self._filter, is_news=(reason, head) != self._told or _cursor(head) is None
+            reason, head=head, had=self._filter, is_news=(reason, head) != self._told or cursor_of(head) is None
         )
         self._told = (reason, head)
         return taken
@@ -330,15 +337,15 @@ class Intake:
         """Make a resync due, in one commit with where to go on. Nothing is changed if that cannot be written."""
         # Once more without anything to show for it would be a loop, and so would "earliest" after "earliest".
         rewind = self._resync is Resync.EARLIEST and not self._resets_in_a_row and self._cursor != EARLIEST
-        cursor = EARLIEST if rewind else head if _cursor(head) else ""
-        known, upto = self.facts.known, _cursor(self._cursor)
+        cursor = EARLIEST if rewind else head if cursor_of(head) else ""
+        known, upto = self.facts.known, cursor_of(self._cursor)
         if had is None:
             known = []  # nothing is sure to have been received
         elif rewind and upto is not None:
             known = [*known, (upto, had)][-MAX_KNOWN:]
         resync = reason if is_news else None
         await self._keeper.commit(
-            Batch(cursor=cursor, resync=resync, filter=filter_text, access=access, known=_write_known(known))
+            Batch(cursor=cursor, resync=resync, filter=filter_text, access=access, known=write_known(known))
         )
         self._cursor = cursor
         if access is not None:
@@ -355,9 +362,9 @@ class Intake:
 
     async def _take_page(self, page: dict[str, Any]) -> Taken:
         arrivals = []
-        for envelope in _checked_page(page):
-            text = _text(envelope)
-            if not _is_event(envelope) or not all(_is_name(envelope.get(key)) for key in ("id", "eventType")):
+        for envelope in page_events(page):
+            text = json_of(envelope)
+            if not is_event(envelope) or not all(is_text(envelope.get(key)) for key in ("id", "eventType")):
                 arrivals.append(self._malformed("", text))
                 continue
             event_id, event_type = envelope["id"], envelope["eventType"]
@@ -366,12 +373,12 @@ class Intake:
             else:
                 arrivals.append(Arrival(event_id, event_type, text))
         if arrivals and self._wants("polling_data_refresh"):
-            arrivals.append(_passing("polling_data_refresh", json.dumps({"events": len(arrivals)})))
+            arrivals.append(passing("polling_data_refresh", json.dumps({"events": len(arrivals)})))
         self.facts.head = str(page.get("head", ""))
         self.facts.caught_up = page.get("upToDate") is True
         if self.facts.caught_up:
             self._resets_in_a_row = 0
-        self._note_tail(_age_s(page.get("tailAgeMs", 0)) or 0.0)
+        self._note_tail(age_s(page.get("tailAgeMs", 0)) or 0.0)
         cursor = str(page["cursor"])
         if not self._cursor and not arrivals:
             self._start = cursor  # as with a stream's beginning
@@ -396,94 +403,29 @@ class Intake:
             self._news()
 
     def _moves(self, cursor: str) -> bool:
-        new = _cursor(cursor)
-        old = _cursor(self._cursor)
+        new = cursor_of(cursor)
+        old = cursor_of(self._cursor)
         return new is not None and (old is None or (new.epoch == old.epoch and new.seq > old.seq))
 
     def _known_after(self, cursor: str | None) -> str | None:
         """The shortened list, if *cursor* has passed some of it."""
         if not self.facts.known or cursor is None:
             return None
-        now = _cursor(cursor)
+        now = cursor_of(cursor)
         # Those of another log stay: the server may go back to it, and has given us its events already.
         left = [k for k in self.facts.known if now is None or k[0].epoch != now.epoch or k[0].seq > now.seq]
         if len(left) == len(self.facts.known):
             return None
         self.facts.known = left
-        return _write_known(left)
+        return write_known(left)
 
     def _note_heartbeat(self, event: ServerSentEvent) -> None:
-        data = _object(event.data)
+        data = object_of(event.data)
         self.facts.head = str(data.get("head", self.facts.head))
-        tail_age_s = _age_s(data.get("tailAgeMs"))
+        tail_age_s = age_s(data.get("tailAgeMs"))
         if tail_age_s is not None:
             self._note_tail(tail_age_s)
 
     def _note_tail(self, age_s: float) -> None:
         self.facts.tail_age_s = age_s
         self.facts.tail_seen_s = self._clock()
-
-
-def _object(text: str) -> dict[str, Any]:
-    """What *text* writes, if it is an object; else an empty one."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _is_event(envelope: Any) -> bool:
-    """Whether handlers can make something of it."""
-    return isinstance(envelope, dict) and isinstance(envelope.get("data"), dict)
-
-
-def _is_name(value: Any) -> bool:
-    """Whether it is a text that can be written to disk; JSON can hold halves of characters, UTF-8 can not."""
-    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
-
-
-def _text(envelope: Any) -> str:
-    """Its JSON, with escapes only where there have to be."""
-    text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":"))
-    return text if _is_name(text) else json.dumps(envelope, separators=(",", ":"))
-
-
-def _age_s(age_ms: Any) -> float | None:
-    """Milliseconds that the server wrote, in seconds; None for what is no age."""
-    if not isinstance(age_ms, int | float) or not 0 <= age_ms <= MAX_AGE_MS:
-        return None
-    return age_ms / 1000
-
-
-def _checked_page(page: dict[str, Any]) -> list[Any]:
-    """The page's events, unchecked. Raises NotAStream for what no server of ours says."""
-    events, cursor = page.get("events"), page.get("cursor")
-    if not isinstance(events, list) or not isinstance(cursor, str) or _cursor(cursor) is None:
-        raise NotAStream("the answer is not a page of events", status=200)
-    return events
-
-
-def _passing(kind: str, data: str) -> Arrival:
-    """A control event as handlers get it: without an id, so it is not kept."""
-    return Arrival(None, kind, json.dumps({"eventType": kind, "data": _object(data)}))
-
-
-def _cursor(text: str) -> Cursor | None:
-    try:
-        return Cursor.parse(text)
-    except MalformedCursor:
-        return None
-
-
-def _read_known(text: str) -> list[tuple[Cursor, Filter]]:
-    known = []
-    for cursor_text, document in json.loads(text or "[]"):
-        cursor = _cursor(cursor_text)
-        if cursor is not None:
-            known.append((cursor, Filter.parse(document)))
-    return known
-
-
-def _write_known(known: Sequence[tuple[Cursor, Filter]]) -> str:
-    return json.dumps([[str(cursor), old.document()] for cursor, old in known])

@@ -223,17 +223,19 @@ class Simulator:
     async def _finish(self, bay: _Bay, job: str, order_id: str) -> None:
         if bay.job != job:
             return
-        await self._command("POST", f"/bays/{bay.id}/jobs/{job}/finish")
+        answer = await self._command("POST", f"/bays/{bay.id}/jobs/{job}/finish")
         bay.job = "cleaning"
         self.counts.completed += 1
         method = self._rng.choice(["card", "cash", "wallet"])
-        await self._command("POST", f"/orders/{order_id}/payment", {"status": "paid", "method": method})
+        amount = answer["order"]["payment"]["amount"]
+        payment = {"status": "paid", "amount": amount, "method": method}
+        await self._command("POST", f"/orders/{order_id}/payment", payment)
         if self._rng.random() < 0.03:
-            self._in(self._rng.uniform(5, 40), lambda: self._refund(order_id))
+            self._in(self._rng.uniform(5, 40), lambda: self._refund(order_id, amount))
         self._in(self._rng.uniform(1.5, 4), lambda: self._clean(bay))
 
-    async def _refund(self, order_id: str) -> None:
-        await self._command("POST", f"/orders/{order_id}/payment", {"status": "refunded"})
+    async def _refund(self, order_id: str, amount: str) -> None:
+        await self._command("POST", f"/orders/{order_id}/payment", {"status": "refunded", "amount": amount})
         self.counts.refunded += 1
 
     async def _clean(self, bay: _Bay) -> None:

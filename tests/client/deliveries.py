@@ -1,6 +1,7 @@
 """What the tests of delivery share: one life of it after the other over a cache on disk, without a network."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,8 +25,6 @@ QUICK = HandlerPolicy(retries=2, backoff=Backoff(base_s=0.001, cap_s=0.002))
 
 def arrival(n: int, **more: Any) -> Arrival:
     """A numbered stage change, as the intake stores it."""
-    import json
-
     envelope = {"id": f"aaaaaaaa.{n}", "eventType": "stage_change", "data": {"newStage": "x", "n": n}, **more}
     return Arrival(str(envelope["id"]), str(envelope["eventType"]), json.dumps(envelope))
 

@@ -65,6 +65,14 @@ async def comments(_: int, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.02)
 
 
+async def too_large(_: int, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(ANSWER_S)
+    writer.write(connected(f"{EPOCH}.5") + b"id: aaaaaaaa.6\ndata: ")
+    while True:
+        writer.write(b"x" * 262_144)
+        await writer.drain()
+
+
 async def endless(_: int, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(ANSWER_S)
     writer.write(b"HTTP/1.1 200 x\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[")
@@ -130,6 +138,7 @@ CASES = {
     "goodbye at once": Case(6, says(lambda _: connected(f"{EPOCH}.5") + goodbye())),
     "token expired at once": Case(6, says(lambda _: connected(f"{EPOCH}.5") + goodbye("token_expired"))),
     "cut in the middle of an event": Case(8, says(lambda _: connected(f"{EPOCH}.5") + b"id: aaaaaaaa.6\ndata: {")),
+    "an event without an end": Case(8, too_large),
     "a page that has more and moves nothing": polled(4, says(lambda n: good_page(n, hasMore=True, pollAfterMs=2000))),
     "pages of nonsense": polled(6, says(lambda _: plain(200, {"events": 5}))),
     "pages without an end": polled(6, endless),

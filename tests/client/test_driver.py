@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from sync_client.driver import Driver
 from sync_client.errors import CacheUnwritable, ServerBusy
 from sync_client.limits import Limits
 from sync_client.notes import NOTHING, Taken
-from sync_client.states import Policy, Signal, State
+from sync_client.states import Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
 from sync_client.transport import POLL_PATH, Transport
 from sync_core.sse import ServerSentEvent
@@ -53,13 +53,26 @@ class Notebook:
 
 @asynccontextmanager
 async def driving(
-    script: Script, sink: Notebook, *, limits: Limits | None = None, request_timeout_s: float = 30.0, **policy: Any
+    script: Script,
+    sink: Notebook,
+    *,
+    limits: Limits | None = None,
+    request_timeout_s: float = 30.0,
+    changed: Callable[[bool], None] = lambda _: None,
+    **policy: Any,
 ) -> AsyncIterator[Driver]:
+    """A driver that connects. *changed* is told, while it polls, whether polls fail."""
+
+    def note(_: Machine, after: Machine, __: Happening) -> None:
+        if after.state is State.POLLING:
+            changed(after.poll_failures > 0)
+
     async with served(script) as url:
         transport = Transport(url, trust_env=False, request_timeout_s=request_timeout_s)
         driver = Driver(
             transport, sink, tokens=Tokens(None), policy=Policy(**policy), limits=limits or Limits(first_byte_s=0.1),
             breaker=Breaker(clock=asyncio.get_running_loop().time, rng=random.random), params={}, rng=lambda: 0.05,
+            changed=note,
         )  # fmt: skip
         driver.start()
         driver.signal(Signal.CONNECT)
@@ -155,6 +168,17 @@ async def test_a_poll_that_waits_for_news_at_the_server_is_given_the_time() -> N
     async with driving(script, Notebook(), limits=limits, request_timeout_s=0.15, max_reconnect_attempts=1) as driver:
         await eventually(lambda: script.polls >= 2)
         assert driver.counts.failed_polls == 0
+
+
+async def test_polls_that_begin_to_fail_and_work_again_are_told() -> None:
+    async def poll(n: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(plain(500, b"") if n in (1, 2) else plain(200, {"pollAfterMs": 0}))
+
+    told: list[bool] = []
+    async with driving(Script(broken, poll), Notebook(), max_reconnect_attempts=1, changed=told.append) as driver:
+        await eventually(lambda: len(told) == 3)
+        assert told == [False, True, False]  # polling, offline, polling again
+        assert driver.machine.state is State.POLLING
 
 
 @pytest.mark.parametrize("comment", [b": here\n\n", b":", b"retry: 5\n\n", b"id: aaaaaaaa.9\n\n", b"\n"])

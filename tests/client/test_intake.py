@@ -329,18 +329,22 @@ async def test_what_is_no_event_in_a_page_is_kept_aside_and_the_page_is_taken(ju
     assert json.loads(json.loads(kept.envelope)["data"]["malformed"]) == junk
 
 
-async def test_half_a_character_in_a_page_can_be_stored(tmp_path: Path) -> None:
+async def test_half_a_character_can_be_stored_wherever_it_stands(tmp_path: Path) -> None:
     keeper = Keeper(lambda: SQLiteCache(tmp_path / "c.db"), threaded=True)
     await keeper.open()
-    intake = new_intake(keeper, Saved())
+    intake = new_intake(keeper, Saved(access="mine"), resync=Resync.NOW)
     answer = page(1, 1, head=1)
-    answer["events"][0]["data"]["name"] = "\ud83d"
+    answer["events"][0]["data"]["name"] = half = "\ud83d"
     try:
         await intake.take_page(answer)
         (record,) = await keeper.run(keeper.cache.waiting, after=0, limit=9)
+        broken = control("connected", "", cursor=half, access=half), control("reset", "", reason=half, head=half)
+        await intake.take(broken, last_event_id="")
+        await intake.lose_cursor({"reason": half, "head": half})
+        assert (await keeper.run(keeper.cache.load)).resync == "?"
     finally:
         await keeper.aclose()
-    assert json.loads(record.envelope)["data"]["name"] == "\ud83d"
+    assert json.loads(record.envelope)["data"]["name"] == half
 
 
 @pytest.mark.parametrize("age", ["NaN", "Infinity", "-5", "1" + "0" * 400, '"x"', "null", "[]"])

@@ -95,11 +95,13 @@ class DocumentsContract(StoreTests):
         assert [event.reach is not None for event in committed.events] == [True, True, False, True, True]
         await check_documents(event_log)
 
-    async def test_a_failed_group_leaves_neither_documents_nor_events(self, event_log: EventLog) -> None:
+    @pytest.mark.parametrize("poisoned", ["event", "document"])
+    async def test_a_failed_group_leaves_neither_documents_nor_events(self, event_log: EventLog, poisoned: str) -> None:
         await commit(event_log, Change("before", ("a",)))
-        poisoned = submission(NewEvent("status_update", (), None, "anna", '"data":{"text":"\ud800"}}'))
+        event = submission(NewEvent("status_update", (), None, "anna", '"data":{"text":"\ud800"}}'))
+        document = Raw("", (), document=StoredDocument("order", "z", 1, False, True, "", (), (), (), 4, 0, "\ud800"))
         with pytest.raises(UnicodeEncodeError):
-            await commit(event_log, Change("never", ("a", "b")), poisoned)
+            await commit(event_log, Change("never", ("a", "b")), event if poisoned == "event" else document)
         assert versions(await all_documents(event_log)) == {"a": 1}
         assert (await event_log.ensure(TENANT)).head == 1
         await commit(event_log, Change("after", ("a", "b")))

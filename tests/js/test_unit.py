@@ -1,5 +1,6 @@
 """The modules one by one: each test of unit/*.test.js is a test here, run in one page."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -21,14 +22,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 )
 async def test_in_the_browser(file: str, name: str, unit_page: Page) -> None:
     try:
-        await unit_page.evaluate(
-            """async ([file, name]) => {
-              const { run } = await import('/tests/unit/harness.js');
-              await import(`/tests/unit/${file}`);
-              await run(`${name}`);
-            }""",
-            [file, name],
-        )
+        async with asyncio.timeout(20):  # a page in an endless loop answers nobody
+            await unit_page.evaluate(
+                """async ([file, name]) => {
+                  const { run } = await import('/tests/unit/harness.js');
+                  await import(`/tests/unit/${file}`);
+                  await run(`${name}`);
+                }""",
+                [file, name],
+            )
     except Error as error:
         pytest.fail(str(error).removeprefix("Page.evaluate: "), pytrace=False)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 from sync_core.problems import OutcomeUnknown, Unavailable
 from sync_server.api.submission import Submission
@@ -15,7 +16,8 @@ from tests.log.writes import PATIENCE_S, TENANT, note, read_all, seqs, submissio
 
 
 class Journal:
-    """What was told: *acknowledged* text to what it is told by (tests.log.changes.said); *refused* (503, surely not written); *unknown* (perhaps)."""
+    """What was told: *acknowledged* text to what it is told by (tests.log.changes.said); *refused* (503, surely not
+    written); *unknown* (perhaps)."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[str, str] = {}
@@ -61,7 +63,7 @@ class Journal:
 
     async def _send(self, appender: Appender, write: Submission | Change, sent: list[str]) -> None:
         try:
-            answers = await appender.append(TENANT, write)
+            answers: Sequence[Any] = await appender.append(TENANT, write)
         except OutcomeUnknown:
             if write.keys and not self._stop:
                 return await self._send(appender, write, sent)

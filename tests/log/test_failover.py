@@ -3,9 +3,10 @@
 import asyncio
 from itertools import pairwise
 
-from sync_server.log.base import LogError
+from sync_server.log.base import DocumentPage, LogError, Selection
 from sync_server.log.mongo import MongoLog
 from sync_server.log.records import StoredEvent
+from tests.log.changes import held, told
 from tests.log.conftest import OpenMongo, rounds
 from tests.log.journal import Journal
 from tests.log.writes import TENANT, make_appender, read_all
@@ -15,17 +16,31 @@ RESUMES_WITHIN_S = 4.0
 
 
 class Follower:
-    """A reader that keeps what it was shown."""
+    """A reader that keeps what it was shown: events, and whole pages of documents."""
 
     def __init__(self) -> None:
         self.shown: list[StoredEvent] = []
+        self.pages: list[DocumentPage] = []
 
     async def follow(self, event_log: MongoLog) -> None:
         while True:
             try:
-                self.shown += await event_log.read(TENANT, after=len(self.shown), limit=1000)
+                events = await event_log.read(TENANT, after=len(self.shown), limit=1000)
+                self.shown += events
+                page = await event_log.documents(TENANT, Selection(("order",)), after=None, limit=1000)
+                assert page.bounds.head >= len(self.shown), "documents are not older than the events shown"
+                self.pages.append(page)
             except LogError:
                 await asyncio.sleep(0.05)
+
+    def check(self, events: list[StoredEvent]) -> None:
+        """Nothing that was shown was taken back."""
+        assert self.shown == events[: len(self.shown)]
+        states = [told([])]
+        for event in events:
+            states.append(told([event], states[-1]))
+        for page in self.pages:
+            assert held(page.documents) == states[page.bounds.head]
 
 
 async def test_a_killed_primary_is_a_pause_and_nothing_more(replica_set: ReplicaSet, open_mongo: OpenMongo) -> None:
@@ -45,9 +60,10 @@ async def test_a_killed_primary_is_a_pause_and_nothing_more(replica_set: Replica
             await asyncio.to_thread(primary.start)
             await asyncio.to_thread(replica_set.wait_members)
         await journal.more(100)
+    assert not following.done(), following
     following.cancel()
     await journal.check(logs[0])
-    events = await read_all(logs[0])
-    assert follower.shown == events[: len(follower.shown)], "nothing shown was taken back"
+    follower.check(await read_all(logs[0]))
     assert len(follower.shown) > 200
+    assert len(follower.pages) > 20
     assert not journal.refused | journal.unknown, "no caller heard of it"

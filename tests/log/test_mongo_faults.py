@@ -83,8 +83,8 @@ async def test_a_passing_failure_is_not_noticed(
     appender = make_appender(event_log)
     await appender.append(TENANT, texts("before"))
     await fail_point.set(*commands, times=3, **failure)
-    *answers, changed = await asyncio.gather(
-        *(appender.append(TENANT, submission(note(t), key=t)) for t in "abc"),
+    answers, changed = await asyncio.gather(
+        asyncio.gather(*(appender.append(TENANT, submission(note(t), key=t)) for t in "abc")),
         appender.append(TENANT, Change("x", ("d", "e"))),
     )
     await appender.append(TENANT, Change("x", ("e",)))
