@@ -19,13 +19,15 @@ What can be wrong with the file, and what follows:
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sync_client import document_rows
 from sync_client.errors import CacheLocked, CacheUnwritable
 from sync_client.filelock import FileLock
-from sync_client.records import MAX_PARKED, Batch, Mark, Record, Saved, Transaction
+from sync_client.records import MAX_PARKED, Batch, Mark, Record, Saved, StoredDocument, Transaction
+from sync_core.cursor import Cursor
 
 __all__ = [
     "APPLICATION_ID",
@@ -38,7 +40,8 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x6F73796E  # "osyn"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OLDEST_VERSION = 1
 _SCHEMA = """
 CREATE TABLE events (
   n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, type TEXT NOT NULL, envelope TEXT NOT NULL,
@@ -47,8 +50,10 @@ CREATE TABLE events (
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE handler_values (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_MIGRATIONS = {1: document_rows.SCHEMA}
+"""What makes the next version out of each."""
 EVENT_COLUMNS = "n, id, type, envelope, received_at_ms, source, mark, acknowledged"
-_STATE_KEYS = ("cursor", "filter", "access", "resync", "known")
+_STATE_KEYS = ("cursor", "filter", "access", "resync", "known", "snapshot_due", "complete_to")
 # Names, where Python knows them, of what SQLite says about a place that cannot be written.
 _UNWRITABLE = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM,
@@ -120,16 +125,19 @@ class SQLiteCache:
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             application_id = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if tables and (application_id, version) != (APPLICATION_ID, FORMAT_VERSION):
+            is_ours = application_id == APPLICATION_ID and _OLDEST_VERSION <= version <= FORMAT_VERSION
+            if tables and not is_ours:
                 db.close()
                 self._move_aside("foreign")
                 return self._try_open_anew("it belongs to another program or a newer version")
             if not tables:
                 self._create(db)
+            elif version < FORMAT_VERSION:
+                self._migrate(db, version)
             if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise CacheDamaged(found)
             # A look at every table: a cut file may pass the check and fail here.
-            for table in ("events", "meta", "handler_values"):
+            for table in ("events", "meta", "handler_values", *document_rows.TABLES):
                 db.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
             self._count_backlog(db)
         except BaseException:
@@ -153,9 +161,14 @@ class SQLiteCache:
         return db
 
     def _create(self, db: sqlite3.Connection) -> None:
+        schema = _SCHEMA + document_rows.SCHEMA
         db.executescript(
-            f"BEGIN;{_SCHEMA}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT_VERSION};COMMIT;"
+            f"BEGIN;{schema}PRAGMA application_id={APPLICATION_ID};PRAGMA user_version={FORMAT_VERSION};COMMIT;"
         )
+
+    def _migrate(self, db: sqlite3.Connection, version: int) -> None:
+        steps = "".join(_MIGRATIONS[before] for before in range(version, FORMAT_VERSION))
+        db.executescript(f"BEGIN;{steps}PRAGMA user_version={FORMAT_VERSION};COMMIT;")
 
     def _move_aside(self, what: str) -> None:
         number = 1
@@ -216,6 +229,8 @@ class SQLiteCache:
             access=meta.pop("access", None),
             resync=meta.pop("resync", ""),
             known=meta.pop("known", ""),
+            snapshot_due=meta.pop("snapshot_due", None),
+            complete_to=meta.pop("complete_to", ""),
             meta=meta,
         )
 
@@ -238,6 +253,10 @@ class SQLiteCache:
                 value = getattr(batch, key)
                 if value is not None:
                     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            if batch.documents:
+                document_rows.put(db, batch.documents)
+            if batch.forgotten:
+                document_rows.forget(db, batch.forgotten)
         # Not before the commit: others read these counts, and what they count is to be there.
         waiting = [arrival for arrival in new if arrival.mark is Mark.WAITING]
         self._backlog += len(waiting)
@@ -301,6 +320,23 @@ class SQLiteCache:
         with self._mapped():
             return self._db.execute(sql, values).fetchall()
 
+    # -- documents --------------------------------------------------------------------------------------
+
+    def documents(self) -> list[StoredDocument]:
+        with self._mapped():
+            return document_rows.load(self._db)
+
+    def stage(self, documents: Sequence[StoredDocument], *, first: bool) -> None:
+        with self._transaction() as db:
+            document_rows.stage(db, documents, first=first)
+
+    def install(self, cursor: Cursor, *, count: int) -> list[StoredDocument]:
+        with self._transaction() as db:
+            document_rows.install(db, cursor, count=count)
+            for key, value in (("complete_to", str(cursor)), ("snapshot_due", "")):
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            return document_rows.load(db)
+
     # -- looking after ----------------------------------------------------------------------------------
 
     def events(self, *, limit: int, mark: Mark | None = None) -> list[Record]:
@@ -346,7 +382,8 @@ class SQLiteCache:
 
     def clear(self) -> None:
         with self._transaction() as db:
-            db.execute("DELETE FROM events")
+            for table in ("events", *document_rows.TABLES):
+                db.execute(f"DELETE FROM {table}")
             db.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key in _STATE_KEYS])
         self._count_backlog(self._db)
 

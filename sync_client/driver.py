@@ -20,6 +20,7 @@ from sync_client.errors import (
     NetworkFailed,
     RequestFailed,
     ServerBusy,
+    Unauthorized,
 )
 from sync_client.failures import FAILED, signal_of
 from sync_client.guard import LoopGuard, SleepDetector
@@ -27,9 +28,10 @@ from sync_client.limits import DriverCounts, Limits
 from sync_client.logs import get_logger
 from sync_client.machine import step
 from sync_client.notes import Sink, Taken
+from sync_client.plain import through
 from sync_client.states import Activity, Do, Effect, Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
-from sync_client.transport import POLL_PATH, REQUEST_TIMEOUT_S, STREAM_PATH, Stream, Transport
+from sync_client.transport import POLL_PATH, REQUEST_TIMEOUT_S, STREAM_PATH, Reply, Stream, Transport
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
 __all__ = ["Driver"]
@@ -383,8 +385,11 @@ class Driver:
 
     async def _ensure_token(self) -> None:
         """Fetch the first token. Raises ServerBusy: a provider that fails is tried again like a server."""
-        if not self._tokens.needs_fetching:
-            return
+        if self._tokens.needs_fetching:
+            await self._renewed_token()
+
+    async def _renewed_token(self) -> None:
+        """Ask the provider. Raises ServerBusy."""
         try:
             async with asyncio.timeout(self._limits.token_s):
                 await self._tokens.renew()
@@ -433,25 +438,12 @@ class Driver:
         """A plain request through the breaker. Raises RequestFailed."""
         await self._ensure_token()
         started_s = now_s()
-        with self.breaker.request() as permission:
-            try:
-                wait_s = float(params.get("wait", 0))
-                async with asyncio.timeout(REQUEST_TIMEOUT_S + wait_s):
-                    page = await self._transport.get_json(
-                        path, params=params, token=self._tokens.current, wait_s=wait_s
-                    )
-            except (ServerBusy, TimeoutError) as exc:
-                if isinstance(exc, ServerBusy) and exc.status == 429:
-                    permission.succeeded()
-                else:
-                    permission.failed()
-                if isinstance(exc, TimeoutError):
-                    raise ServerBusy("no answer in time") from exc
-                raise
-            except RequestFailed as exc:
-                (permission.failed if exc.status is None else permission.succeeded)()
-                raise
-            permission.succeeded()
+        wait_s = float(params.get("wait", 0))
+        page = await through(
+            self.breaker,
+            lambda: self._transport.get_json(path, params=params, token=self._tokens.current, wait_s=wait_s),
+            within_s=REQUEST_TIMEOUT_S + wait_s,
+        )
         if not params.get("wait"):
             self._round_trip_s = min(now_s() - started_s, 5.0)
         self.last_byte_s = asyncio.get_running_loop().time()
@@ -480,6 +472,25 @@ class Driver:
         except RequestFailed as exc:
             self._note_error(str(exc))
             raise
+
+    async def command(self, method: str, path: str, *, body: bytes | None, key: str, guard: int | None) -> Reply:
+        """A command, through the same breaker; once more with another token after a 401. Raises RequestFailed."""
+        await self._ensure_token()
+        token = self._tokens.current
+
+        def send() -> Awaitable[Reply]:
+            return self._transport.command(
+                method, path, body=body, key=key, guard=guard, token=self._tokens.current
+            )  # fmt: skip
+
+        try:
+            return await through(self.breaker, send, within_s=REQUEST_TIMEOUT_S)
+        except Unauthorized:
+            if self._tokens.current == token:
+                await self._renewed_token()
+            if self._tokens.current == token:
+                raise
+        return await through(self.breaker, send, within_s=REQUEST_TIMEOUT_S)
 
     # -- the clock --------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import asyncio
 import enum
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
@@ -45,7 +45,7 @@ from sync_core.cursor import EARLIEST, Cursor
 from sync_core.filters import Filter
 from sync_core.sse import ServerSentEvent
 
-__all__ = ["Facts", "Intake", "Resync"]
+__all__ = ["Documents", "Facts", "Intake", "Resync"]
 
 DEFAULT_HEARTBEAT_S = 15.0
 STALL_HEARTBEATS = 2.5
@@ -53,6 +53,24 @@ MAX_KNOWN = 5
 MAX_NOTED = 100
 
 log = get_logger()
+
+T = TypeVar("T")
+
+
+class Documents(Protocol):
+    """The replica, as the way in sees it (replica.py)."""
+
+    def of_event(self, envelope: Mapping[str, Any]) -> StoredDocument | None: ...
+
+    def newer(self, found: Iterable[StoredDocument]) -> list[StoredDocument]: ...
+
+    def apply(self, news: Sequence[StoredDocument]) -> None: ...
+
+    def completed(self, at: Cursor | None) -> Cursor | None: ...
+
+    def demand(self, reason: str, *, at: Cursor | None) -> None: ...
+
+    def note_time(self, text: Any) -> None: ...
 
 
 class Resync(enum.Enum):
@@ -97,7 +115,12 @@ class Intake:
         clock: Callable[[], float],
         news: Callable[[], None],
         wants: Callable[[str], bool],
+        documents: Documents | None = None,
+        types: frozenset[str] = frozenset(),
     ) -> None:
+        """*types*, if any, are what handlers ask for of a feed that brings all types for *documents*."""
+        self._documents = documents
+        self._types = types
         self._keeper = keeper
         self._filter = filter_
         self._filter_text = json.dumps(filter_.document(), sort_keys=True)

@@ -2,12 +2,23 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from sync_client.records import DEFAULT_RETENTION_EVENTS, MAX_PARKED, Batch, Mark, Record, Saved, Transaction
+from sync_client.records import (
+    DEFAULT_RETENTION_EVENTS,
+    MAX_PARKED,
+    Batch,
+    Mark,
+    Record,
+    Saved,
+    StagingLost,
+    StoredDocument,
+    Transaction,
+)
+from sync_core.cursor import Cursor
 
 __all__ = ["MemoryCache"]
 
@@ -24,6 +35,8 @@ class MemoryCache:
         self._parked: deque[Record] = deque(maxlen=MAX_PARKED)
         self._saved = Saved()
         self._values: dict[str, str] = {}
+        self._documents: dict[tuple[str, str], StoredDocument] = {}
+        self._staged: dict[tuple[str, str], StoredDocument] = {}
         self._bytes = 0
 
     @property
@@ -74,6 +87,13 @@ class MemoryCache:
             saved.resync = batch.resync
         if batch.known is not None:
             saved.known = batch.known
+        if batch.snapshot_due is not None:
+            saved.snapshot_due = batch.snapshot_due
+        if batch.complete_to is not None:
+            saved.complete_to = batch.complete_to
+        self._documents.update(((document.kind, document.id), document) for document in batch.documents)
+        for ref in batch.forgotten:
+            self._documents.pop(ref, None)
         return new
 
     def set_meta(self, key: str, value: str) -> None:
@@ -148,6 +168,30 @@ class MemoryCache:
             removed += 1
         return removed
 
+    def documents(self) -> list[StoredDocument]:
+        return [self._documents[ref] for ref in sorted(self._documents)]
+
+    def stage(self, documents: Sequence[StoredDocument], *, first: bool) -> None:
+        if first:
+            self._staged.clear()
+        self._staged.update(((document.kind, document.id), document) for document in documents)
+
+    def install(self, cursor: Cursor, *, count: int) -> list[StoredDocument]:
+        if len(self._staged) != count:
+            raise StagingLost
+        for ref in list(self._documents):
+            known = self._documents[ref]
+            if ref not in self._staged and not _is_behind(cursor, known):
+                del self._documents[ref]
+        for ref, staged in self._staged.items():
+            known = self._documents.get(ref, staged)
+            is_newer = (known.version, _is_behind(cursor, known)) > (staged.version, False)
+            if known.epoch != cursor.epoch or not is_newer:
+                self._documents[ref] = staged
+        self._staged = {}
+        self._saved.complete_to, self._saved.snapshot_due = str(cursor), ""
+        return self.documents()
+
     def size_bytes(self) -> int:
         return self._bytes
 
@@ -157,11 +201,18 @@ class MemoryCache:
         self._ids.clear()
         self._done.clear()
         self._parked.clear()
+        self._documents.clear()
+        self._staged.clear()
         self._bytes = 0
         self._saved = Saved(meta=meta)
 
     def close(self) -> None:
         pass
+
+
+def _is_behind(cursor: Cursor, document: StoredDocument) -> bool:
+    """Whether it became known behind *cursor*."""
+    return document.epoch == cursor.epoch and document.seq > cursor.seq
 
 
 class _Values:

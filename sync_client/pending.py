@@ -1,10 +1,14 @@
-"""A command that a person has given and the server has not answered yet."""
+"""Commands that were given here and are not done with: what is known of one, and how far it has come. Only data."""
 
-from dataclasses import dataclass
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from sync_core.domain.command import Command, CommandInput
+from sync_core.domain.document import Ref
 
-__all__ = ["PendingCommand"]
+__all__ = ["OutboxEntry", "OutboxState", "PendingCommand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,58 @@ class PendingCommand:
         """Below ``/api/v1``."""
         return self.command.path.format(**{name: getattr(self.given, name) for name in self.command.path_parameters})
 
-    def body(self) -> bytes:
-        """The request's JSON: what was given beside the path."""
+    @property
+    def target(self) -> Ref | None:
+        """The document that it is about."""
+        return self.command.target_ref(self.given)
+
+    def body(self) -> bytes | None:
+        """The request's JSON: what was given beside the path; None for a command that has nothing beside it."""
+        if not self.command.body_fields:
+            return None
         return self.given.model_dump_json(exclude=set(self.command.path_parameters), exclude_unset=True).encode()
+
+
+class OutboxState(enum.StrEnum):
+    QUEUED = "queued"
+    IN_FLIGHT = "in_flight"
+    """It was sent, and nobody here knows whether it took effect."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One command of the outbox."""
+
+    place: int
+    """Its place in the queue; the lowest is sent first."""
+    command: PendingCommand
+    state: OutboxState = OutboxState.QUEUED
+    first_sent_ms: int | None = None
+    """When it was first sent with an outcome that nobody here knows (Unix time)."""
+    attempts: int = 0
+    rebases: int = 0
+    """How often a hook has given it another input after a conflict."""
+    leans: Mapping[str, int] = field(default_factory=dict)
+    """Of ``guard``, how many versions are those of commands before it (by key) that were not answered then."""
+    problem: Mapping[str, Any] | None = None
+    """Where it failed: the server's problem document."""
+
+    @property
+    def key(self) -> str:
+        return self.command.key
+
+    @property
+    def name(self) -> str:
+        """``order.change_stage``"""
+        return self.command.name
+
+    @property
+    def given(self) -> CommandInput:
+        """Its input."""
+        return self.command.given
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether its answer is still to come."""
+        return self.state is not OutboxState.FAILED

@@ -3,9 +3,22 @@
 import enum
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Arrival", "Batch", "Cache", "Mark", "Record", "Saved", "Transaction"]
+from sync_core.cursor import Cursor
+
+__all__ = [
+    "Arrival",
+    "Batch",
+    "Cache",
+    "DocumentState",
+    "Mark",
+    "Record",
+    "Saved",
+    "StagingLost",
+    "StoredDocument",
+    "Transaction",
+]
 
 DEFAULT_RETENTION_S = 3600.0
 DEFAULT_RETENTION_EVENTS = 100
@@ -22,6 +35,35 @@ class Mark(enum.IntEnum):
     """A handler failed for good; it is kept aside for a person."""
 
 
+class DocumentState(enum.IntEnum):
+    """What is known of a document beside its version."""
+
+    LIVE = 0
+    DELETED = 1
+    REMOVED = 2
+    """Out of this client's view; it may live on."""
+
+
+class StoredDocument(NamedTuple):
+    """A document of the replica, as of *seq* in the log *epoch*; *time_ms* (Unix time) is when it was changed.
+
+    *body* is its JSON text; "" unless it is live: then what counts is that no older version comes back.
+    """
+
+    kind: str
+    id: str
+    version: int
+    state: DocumentState
+    epoch: str
+    seq: int
+    time_ms: int
+    body: str
+
+
+class StagingLost(Exception):
+    """What was staged of a snapshot is not all there; internal, handled by fetching it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """An event as it came. *id* is None for an ephemeral one. *envelope* is its JSON text."""
@@ -31,6 +73,10 @@ class Arrival:
     envelope: str
     mark: Mark = Mark.WAITING
     """PARKED for what no handler could use."""
+    document: StoredDocument | None = None
+    """What it says about a document, for clients with a replica."""
+    is_asked_for: bool = True
+    """False for what only the replica has a use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +92,14 @@ class Batch:
     resync: str | None = None
     """The reason why a resync is needed from here on; "" clears it."""
     known: str | None = None
+    snapshot_due: str | None = None
+    """The reason why the replica needs a snapshot from here on; "" clears it."""
+    complete_to: str | None = None
+    """The cursor up to which the documents hold everything (but for a snapshot that is due)."""
+    documents: Sequence[StoredDocument] = ()
+    """Replace what was known of them: whoever commits has made sure that they are newer."""
+    forgotten: Sequence[tuple[str, str]] = ()
+    """Kind and id of documents that need not be known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +125,9 @@ class Saved:
     access: str | None = None
     resync: str = ""
     known: str = ""
+    snapshot_due: str | None = None
+    """None where there has never been a replica."""
+    complete_to: str = ""
     meta: dict[str, str] = field(default_factory=dict)
 
 
@@ -127,9 +184,22 @@ class Cache(Protocol):
     def get_value(self, key: str, default: Any = None) -> Any:
         """What transactional handlers put under *key*."""
 
+    def documents(self) -> list[StoredDocument]:
+        """All that is known of documents."""
+
+    def stage(self, documents: Sequence[StoredDocument], *, first: bool) -> None:
+        """Put a page of a snapshot aside, behind those before it; *first* begins anew."""
+
+    def install(self, cursor: Cursor, *, count: int) -> list[StoredDocument]:
+        """Make the staged snapshot of *cursor* the truth, in one commit; all documents as they are then.
+
+        Of each document the newest version wins. What is not in the snapshot and was known before it is
+        forgotten. Raises StagingLost if not *count* documents were staged.
+        """
+
     def size_bytes(self) -> int: ...
 
     def clear(self) -> None:
-        """Forget events and cursor; metrics and configuration stay."""
+        """Forget events, cursor and documents; metrics and configuration stay."""
 
     def close(self) -> None: ...

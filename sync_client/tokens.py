@@ -16,6 +16,8 @@ class Tokens:
     def __init__(self, provider: TokenProvider | None) -> None:
         self._provider = provider
         self.current: str | None = provider if isinstance(provider, str) else None
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there is another token."""
 
     def replace(self, provider: TokenProvider | None) -> bool:
         """Another provider; whether that may change anything."""
@@ -25,6 +27,7 @@ class Tokens:
             self.current = provider
         else:
             self.current = None
+        self.changed()
         return changed
 
     @property
@@ -41,5 +44,7 @@ class Tokens:
             token = await token
         if not isinstance(token, str) or not token:
             return False
-        self.current = token
+        if token != self.current:
+            self.current = token
+            self.changed()
         return True

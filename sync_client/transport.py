@@ -11,7 +11,7 @@ import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -28,7 +28,9 @@ from sync_client.errors import (
     Unauthorized,
 )
 
-__all__ = ["POLL_PATH", "STREAM_PATH", "Stream", "Transport"]
+__all__ = ["POLL_PATH", "STREAM_PATH", "Reply", "Stream", "Transport"]
+
+API = "/api/v1"
 
 STREAM_PATH = "/api/v1/sync/events"
 POLL_PATH = "/api/v1/sync/poll"
@@ -41,10 +43,20 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 eight times that is what another page size would need, and still nothing to a till. As much as for a stream's event."""
 MAX_PROBLEM_BYTES = 64 * 1024
 """Of a refusal; what is longer is not a problem document of ours."""
+PROBLEM_TYPE = "application/problem+json"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RETRYABLE = frozenset({408, 425, 429})
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Reply(NamedTuple):
+    """The answer to a command: 2xx with what it changed, or a refusal (4xx) with its problem document."""
+
+    status: int
+    document: dict[str, Any]
+    is_ours: bool = True
+    """False for a refusal that is no problem document: somebody in between wrote it."""
 
 
 class Stream:
@@ -146,6 +158,42 @@ class Transport:
             raise NotAStream("the answer is not a JSON object", status=200)
         return document
 
+    async def command(
+        self, method: str, path: str, *, body: bytes | None, key: str, guard: int | None, token: str | None = None
+    ) -> Reply:
+        """A command, *path* below ``/api/v1``; *guard* is the version for If-Match.
+
+        Raises Unauthorized for 401; other RequestFailed where it is to be sent again with the same *key*: no answer,
+        408, 425, 429, 5xx, and what no server of ours says.
+        """
+        timeout = httpx2.Timeout(self._request_timeout_s, connect=self._connect_timeout_s)
+        headers = [(b"Accept", b"application/json"), (b"Accept-Encoding", b"gzip"), (b"Idempotency-Key", key.encode())]
+        if body is not None:
+            headers.append((b"Content-Type", b"application/json"))
+        if guard is not None:
+            headers.append((b"If-Match", b'"%d"' % guard))
+        response = await self._send(
+            method, API + path, params=None, headers=headers, token=token, timeout=timeout, body=body, is_command=True
+        )
+        try:
+            return await self._reply(response)
+        finally:
+            await response.aclose()
+
+    async def _reply(self, response: httpx2.Response) -> Reply:
+        status = response.status_code
+        if not 200 <= status < 300 and (status < 400 or status in (401, *_RETRYABLE) or status >= 500):
+            failure = _failure(response, b"")
+            raise failure if status >= 400 else NotAStream(f"{status} is no answer to a command", status=status)
+        document = _json_object(await _body(response, limit_bytes=self._max_body_bytes))
+        if status >= 400:
+            media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            is_ours = document is not None and media_type == PROBLEM_TYPE and document.get("status") == status
+            return Reply(status, document or {}, is_ours)
+        if document is None or not isinstance(document.get("cursor"), str):
+            raise NotAStream(f"{status}, but no answer to a command", status=status)
+        return Reply(status, document)
+
     async def aclose(self) -> None:
         """Close all connections. Idempotent."""
         await self._client.aclose()
@@ -160,8 +208,12 @@ class Transport:
         token: str | None,
         timeout: httpx2.Timeout,
         body: bytes | None,
+        is_command: bool = False,
     ) -> httpx2.Response:
-        """The first answer that is no redirect; its body is still to be read, or closed."""
+        """The first answer that is no redirect; its body is still to be read, or closed.
+
+        A command goes to nobody else, and is not turned into a GET.
+        """
         base_path = self._base.path.rstrip("/")
         url = self._base.copy_with(path=base_path + path) if path else self._base
         if params:
@@ -178,6 +230,8 @@ class Transport:
                     return response
                 await response.aclose()
                 url = url.join(response.headers["location"])
+            if is_command and (response.status_code == 303 or url.origin != self._base.origin):
+                raise NotAStream("a command is redirected to another place", status=response.status_code)
             if response.status_code == 303:
                 method, body = "GET", None
             if url.scheme not in ("http", "https"):

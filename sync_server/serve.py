@@ -18,12 +18,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvicorn
 import uvloop
 from prometheus_client.multiprocess import mark_process_dead
+from pydantic import SecretStr
 
 from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
@@ -219,10 +223,21 @@ class _Child:
 
 def settings_to_line(settings: Settings) -> bytes:
     """The settings with their secrets, for a worker's standard input."""
-    document = settings.model_dump(mode="json")
-    document["log"]["mongodb"]["uri"] = settings.log.mongodb.uri.get_secret_value()
-    document["retention"]["max_age"] = f"{settings.retention.max_age.total_seconds()}s"
-    return json.dumps(document).encode() + b"\n"
+    return json.dumps(settings.model_dump(), default=_as_written).encode() + b"\n"
+
+
+def _as_written(value: object) -> object:
+    """A setting as its file would hold it."""
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case timedelta():
+            return f"{value.total_seconds()}s"
+        case Path():
+            return str(value)
+        case Enum():
+            return value.value
+    raise TypeError(f"no setting is a {type(value).__name__}")
 
 
 def _stop(children: list[_Child], patience_s: float) -> None:

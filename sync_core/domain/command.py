@@ -173,7 +173,8 @@ class Command:
     """One declaration. *path* stands below ``/api/v1``; its parameters are fields of *input*.
 
     *target* is the kind that ``If-Match`` guards and whose client collection has the method *name*; *emits* are
-    all event types it can make, at most *max_events* events.
+    all event types it can make, at most *max_events* events. With *guarded* a client sends the version that the
+    person saw without being told to: what it changes was made out of the document as it looked.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Command:
     rule: Rule
     summary: str
     creates: bool = False
+    guarded: bool = False
     max_events: int = 8
 
     @cached_property
@@ -244,6 +246,7 @@ def command(
     permission: str,
     emits: Sequence[str],
     creates: bool = False,
+    guarded: bool = False,
     max_events: int = 8,
 ) -> Callable[[Callable[[Changes, I], None]], Command]:
     """Declare the decorated rule as a command: its name, input and summary are the function's own."""
@@ -262,6 +265,7 @@ def command(
             rule=rule,
             summary=(rule.__doc__ or "").strip().splitlines()[0],
             creates=creates,
+            guarded=guarded,
             max_events=max_events,
         )
 

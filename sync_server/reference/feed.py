@@ -29,7 +29,7 @@ _EXAMPLE_EVENT = {
 
 def entity_filters() -> tuple[Parameter, ...]:
     """The parameters that ask for what is about certain entities."""
-    schema: Schema = {"type": "array", "items": ref("EntityID"), "maxItems": MAX_FILTER_VALUES}
+    schema: Schema = {"type": "array", "items": ref("EntityID"), "minItems": 1}
     return tuple(
         Parameter(key, "query", f"Only what is about any of these (with other entities: or). `{key}=A,B`", schema, True)
         for key in ENTITY_KEYS
@@ -45,7 +45,9 @@ def _feed_parameters() -> tuple[Parameter, ...]:
     cursor: Schema = {"type": "string", "examples": ["k3f9a2c1.1042", "earliest", "now"]}
     client: Schema = {"type": "string", "minLength": 1, "maxLength": 128}
     return (
-        Parameter("eventTypes", "query", "Only these types.", types, True),
+        Parameter(
+            "eventTypes", "query", f"Only these types. A filter has at most {MAX_FILTER_VALUES} values.", types, True
+        ),
         *entity_filters(),
         Parameter("clientID", "query", "Hides what this instance of the caller has caused itself.", client),
         Parameter("lastEventId", "query", "Go on behind this id; `earliest`, or `now` (the default).", cursor),

@@ -224,9 +224,9 @@ async def memory_hub(*, settings: FeedSettings | None = None) -> AsyncIterator[t
         yield event_log, hub
 
 
-def begin(hub: Hub, view: View, *, cursor: int | None = None) -> tuple[Reader, Socket]:
+def begin(hub: Hub, view: View, *, cursor: int | None = None, socket: Socket | None = None) -> tuple[Reader, Socket]:
     """A reader with *view* from *cursor* on, or from now."""
-    socket = Socket()
+    socket = socket or Socket()
     reader = Reader(hub, socket, view=view, cursor=hub.flushed if cursor is None else cursor)
     hub.admit(reader, lifetime_s=600)
     reader.begin(b"")

@@ -1,6 +1,7 @@
 """The polling endpoint over real HTTP, on both stores."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from sync_server.feed import poll as poll_module
 from sync_server.feed.pages import PAGE_EVENTS
 from sync_server.log.open import new_epoch
-from sync_server.log.records import StoredEvent
+from sync_server.log.records import NewEvent, Reach, StoredEvent
 from sync_server.log.sqlite import SQLiteLog
 from tests.feed.conftest import Start
 from tests.feed.hubs import bench, poll_page
-from tests.log.writes import commit, texts
+from tests.log.writes import commit, submission, texts
 from tests.serving import Served, stage_change
 from tests.streams import eventually, seqs, stream
 
@@ -252,3 +253,28 @@ async def test_a_query_that_cannot_be_understood_is_400(start_sqlite: Start, par
 async def test_answers_are_private_and_not_stored(start_sqlite: Start) -> None:
     async with start_sqlite() as served:
         assert (await poll(served)).headers["cache-control"] == "private, no-store"
+
+
+async def test_a_document_that_leaves_is_removed_by_stream_and_poll_alike(start: Start) -> None:
+    """What stands on the event beyond its tags comes back from every store as it was written."""
+    moved = NewEvent(
+        "order_updated", ("orderID=A", "bayID=2"), "till-1", "anonymous", '"data":{"order":{}},"version":4}',
+        Reach("order", "A", 4, left=("orderID=A", "bayID=1"), grants=("orderID=A",), grants_left=("orderID=A",)),
+    )  # fmt: skip
+    async with start() as served:
+        event_log = served.application.event_log
+        async with stream(served.port, bayID="1") as live, stream(served.port, bayID="1", clientID="till-1") as mine:
+            for opened in (live, mine):
+                await opened.until("caught_up")
+            await commit(event_log, submission(moved), tenant="default")
+            (await served.hub()).tail.ring()
+            event = await live.until("removed")
+            assert json.loads(event.data) == {"kind": "order", "id": "A", "version": 4}
+            (found,) = (await page(served, after="earliest", bayID="1"))["events"]
+            assert found == {"id": event.id, "eventType": "removed", "data": json.loads(event.data)}
+            (whole,) = (await page(served, after="earliest", orderID="A", bayID="1"))["events"]
+            assert (whole["id"], whole["version"]) == (event.id, 4)
+            assert (await page(served, after="earliest", bayID="1", clientID="till-1"))["events"] == []
+            assert [one.event for one in mine.seen] == ["connected", "caught_up"]
+    async with start() as served, stream(served.port, lastEventId="earliest", bayID="1") as replayed:
+        assert (await replayed.until("removed")).id == event.id

@@ -8,6 +8,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import structlog
+
 from sync_server.log.base import EventLog
 from sync_server.log.mongo import MongoLog
 from sync_server.log.open import new_epoch
@@ -42,4 +44,5 @@ async def main(mark: str, *place: str) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is read
     asyncio.run(main(*sys.argv[1:]))

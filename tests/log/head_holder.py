@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import cast
 
+import structlog
+
 from sync_core.domain.document import Ref
 from sync_server.api.submission import Receipt
 from sync_server.log.group import Decision, View
@@ -48,4 +50,5 @@ async def main(uri: str, database: str, driver: str) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is read
     asyncio.run(main(*sys.argv[1:]))

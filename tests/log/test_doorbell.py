@@ -8,7 +8,7 @@ from typing import cast
 
 from sync_server.log.base import Bell, EventLog, Signal
 from sync_server.log.mongo_driver import Driver
-from sync_server.log.records import StoredEvent
+from sync_server.log.records import Reach, StoredEvent
 from tests.conftest import MongoDatabase
 from tests.log.conftest import OpenMongo, rounds
 from tests.log.writes import PATIENCE_S, TENANT, commit, note, texts, until
@@ -171,7 +171,7 @@ async def test_signals_reach_other_processes_and_not_the_own(
     one, other = await open_two(open_mongo, mongodb_database, driver)
     sent = [
         StoredEvent(0, 1_763_634_600_000, *note("مرحبا", order="A 1", client_id="till-1")),
-        StoredEvent(0, 5, *note()),
+        StoredEvent(0, 5, *note()._replace(reach=Reach("", "", 0, grants=("orderID=A 1",), audience=("role:csr",)))),
     ]
     async with Listener(one).listening() as own, Listener(other).listening() as far:
         await commit(one, texts("open"))

@@ -43,11 +43,6 @@ export function total(items) {
   return `${sum / 100n}.${String(sum % 100n).padStart(2, '0')}`;
 }
 
-function priced(order) {
-  if (order.payment.status !== 'pending' || !order.items.length) return order;
-  return { ...order, payment: { ...order.payment, amount: total(order.items) } };
-}
-
 function without(queue, orderID) {
   return { ...queue, entries: queue.entries.filter((entry) => entry.orderID !== orderID) };
 }
@@ -86,10 +81,10 @@ const ORDERS = {
     method: 'POST', path: '/orders', complete: (given) => ({ orderID: newId(), ...given }),
     overlay({ orderID, items = [], customer, notes, currency = 'USD' }, docs, now) {
       if (docs.get('orders', orderID)) return false;
-      const payment = { status: 'pending', amount: '0.00', currency };
+      const payment = { status: 'pending', amount: total(items), currency };
       const stage = items.length ? 'initiated' : 'empty';
       const order = { orderID, stage, items, payment, customer, notes, createdAt: now, updatedAt: now, version: 0 };
-      docs.put('orders', changed(priced(order), {}));
+      docs.put('orders', changed(order, {}));
       return true;
     },
   },
@@ -127,8 +122,11 @@ const ORDERS = {
       const order = docs.get('orders', orderID);
       const isOpen = order && order.stage !== 'completed' && order.stage !== 'cancelled';
       if (!order || (!isOpen && given.items !== undefined && given.items !== null)) return false;
-      const items = 'items' in given ? { items: given.items ?? [] } : {};
-      docs.put('orders', priced(changed(order, { ...given, ...items, updatedAt: now })));
+      const more = {};
+      if ('items' in given) more.items = given.items ?? [];
+      const isOwed = order.payment.status === 'pending' || order.payment.status === 'failed';
+      if (given.items && isOwed) more.payment = { ...order.payment, amount: total(given.items) };
+      docs.put('orders', changed(order, { ...given, ...more, updatedAt: now }));
       return true;
     },
   },

@@ -100,8 +100,7 @@ export class Leader {
     if (this.#tabs.isShared) this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
     // What an earlier life of this page received, and did not get done with.
     if (this.#saved.resync) this.#settle(this.#member.resync(this.#saved.resync, this.#member.cursor));
-    const known = new Set(this.#options.recent.map(({ id }) => id));
-    const undone = this.#store.events.filter(({ id, metadata }) => !metadata.processed && !known.has(id));
+    const undone = this.#member.hasReceived ? [] : this.#store.events.filter(({ metadata }) => !metadata.processed);
     if (undone.length) this.#mark(undone, this.#member.again(undone));
     this.#connection.signal(Signal.CONNECT);
   }

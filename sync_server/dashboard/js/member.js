@@ -29,6 +29,8 @@ export class Member {
   cursor = '';
   /** The largest serial that was answered. */
   welcomed = 0;
+  /** Whether this page has received anything itself; what is kept from before is another life's. */
+  hasReceived = false;
 
   /**
    * fetchPage(params, signal): one page of the poll. handlers: `wanting()`, the wishes have changed; `told(events,
@@ -97,6 +99,7 @@ export class Member {
   /** The leader's promise: all that was wanted up to `serial` comes from `cursor` on. */
   welcome(serial, cursor) {
     this.#isPromised ||= serial >= this.welcomed;
+    this.hasReceived = true;
     this.welcomed = Math.max(this.welcomed, serial);
     if (!this.cursor) this.cursor = cursor;
     else if (leavesGap(this.cursor, cursor)) this.#hold({ from: cursor, to: cursor, events: [], source: 'polling' });

@@ -131,7 +131,13 @@ export class FakeTime {
 
 /** Let promises and message channels have their turn. */
 export async function settle(rounds = 3) {
-  for (let round = 0; round < rounds; round += 1) await new Promise((resolve) => realSetTimeout(resolve, 0));
+  for (let round = 0; round < rounds; round += 1) {
+    await new Promise((resolve) => { // not a timer: nested ones take 4 ms
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = resolve;
+      port2.postMessage(null);
+    });
+  }
 }
 
 /**

@@ -1,0 +1,92 @@
+"""The AsyncAPI document: valid, complete, and true of what the feed sends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from sync_core.domain.catalog import DOMAIN, REGISTRY
+from sync_core.events import CONTROL_EVENTS
+from sync_server.reference.asyncapi import asyncapi_document
+from sync_server.reference.schemas import Schemas
+from tests.server.publishing import CONFIG, published
+from tests.server.shop import Shop
+from tests.servers import SyncServer
+
+SCHEMA = json.loads((Path(__file__).parent / "schemas" / "asyncapi-3.0.0.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def asyncapi() -> dict[str, Any]:
+    """The document, as JSON."""
+    schemas = Schemas(DOMAIN, REGISTRY)
+    return json.loads(json.dumps(asyncapi_document(REGISTRY, schemas, version="1")))  # type: ignore[no-any-return]
+
+
+def payload(asyncapi: dict[str, Any], event_type: str) -> dict[str, Any]:
+    """The JSON Schema of what *event_type* carries, with what it refers to."""
+    message = asyncapi["components"]["messages"][event_type]
+    return {**message["payload"], "components": asyncapi["components"]}
+
+
+def test_the_document_is_valid_asyncapi(asyncapi: dict[str, Any]) -> None:
+    jsonschema.Draft7Validator(SCHEMA).validate(asyncapi)
+
+
+def test_it_holds_every_event_type_and_control_event(asyncapi: dict[str, Any]) -> None:
+    names = {event_type.name for event_type in REGISTRY} | CONTROL_EVENTS
+    assert set(asyncapi["channels"]["feed"]["messages"]) == names
+    assert set(asyncapi["components"]["messages"]) == names | {"publish"}
+
+
+def test_it_tells_how_each_is_delivered_what_it_carries_and_who_makes_it(asyncapi: dict[str, Any]) -> None:
+    for event_type in REGISTRY:
+        message = asyncapi["components"]["messages"][event_type.name]
+        assert message["x-delivery"] == event_type.delivery.value
+        assert message.get("x-latest-of") == event_type.entity
+        assert message.get("x-document") == event_type.document
+        assert message["x-publishable"] == event_type.publishable
+        assert ("version" in message["payload"]["required"]) == (event_type.document is not None)
+        makers = {f"{c.target.plural}_{c.name}" for c in DOMAIN.commands if event_type.name in c.emits}
+        assert set(message["x-made-by"]) == makers
+        assert event_type.publishable or makers, f"nobody makes {event_type.name}"
+
+
+def test_every_example_is_as_the_schema_says(asyncapi: dict[str, Any]) -> None:
+    for event_type in REGISTRY:
+        (example,) = asyncapi["components"]["messages"][event_type.name]["examples"]
+        jsonschema.Draft202012Validator(payload(asyncapi, event_type.name)).validate(example["payload"])
+
+
+def test_what_commands_emit_is_as_the_schema_says(shop: Shop, asyncapi: dict[str, Any]) -> None:
+    before = shop.head()
+    queue, bay = shop.queue(), shop.bay()
+    order, other = shop.waiting(queue, 2)
+    job = shop.do("POST", f"/queues/{queue}/call-next", {"bayID": bay})["bay"]["job"]["jobID"]
+    shop.do("PATCH", f"/bays/{bay}/jobs/{job}", {"progress": 5})
+    shop.do("POST", f"/bays/{bay}/jobs/{job}/finish")
+    shop.do("PATCH", f"/bays/{bay}", {"status": "available"})
+    aborted = shop.job(bay, other)
+    shop.do("POST", f"/bays/{bay}/jobs/{aborted}/abort", {"reason": "x"})
+    shop.do("POST", f"/orders/{order}/payment", {"status": "paid", "amount": "1"})
+    shop.do("POST", f"/orders/{order}/status", {"status": "x"})
+    for path in (f"/orders/{order}", f"/queues/{queue}", f"/bays/{bay}"):
+        shop.do("DELETE", path)
+    seen = set()
+    for event in shop.events(after=before):
+        jsonschema.Draft202012Validator(payload(asyncapi, event["eventType"])).validate(event)
+        seen.add(event["eventType"])
+    assert seen == {name for command in DOMAIN.commands for name in command.emits}
+
+
+def test_custom_types_are_in_it(tmp_path: Path) -> None:
+    with SyncServer(tmp_path, config=CONFIG) as server, Shop(server.base_url) as shop:
+        reply = shop.http.get("/asyncapi.json")
+        messages = reply.json()["components"]["messages"]
+        assert messages["note"]["x-delivery"] == "every"
+        assert (messages["level"]["x-delivery"], messages["level"]["x-latest-of"]) == ("latest", "deviceID")
+        assert messages["blip"]["x-delivery"] == "ephemeral"
+        assert "id" not in messages["blip"]["payload"]["required"]
+        assert published(shop.http, {"eventType": "note", "data": {}})
