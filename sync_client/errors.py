@@ -6,6 +6,8 @@ SyncError
     ├── CacheError              the cache cannot be used
     │   ├── CacheLocked         another process has it: use another client_name
     │   └── CacheUnwritable     read-only or full disk
+    ├── NoReplica               the client was made without replica=True
+    ├── InvalidCommand          a command's input is wrong; its errors say where
     ├── OutboxFull              too many commands wait: connect, or discard some
     ├── CommandFailed           the server refused a command for good
     ├── Closed                  the client is closed
@@ -20,9 +22,10 @@ SyncError
         └── NotAStream          200, but no event stream (a captive portal, a wrong URL)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from sync_core.problems import SyncError
+from sync_core.problems import FieldError, SyncError
 
 __all__ = [
     "BreakerOpen",
@@ -34,7 +37,9 @@ __all__ = [
     "CommandFailed",
     "ConfigurationError",
     "CursorLost",
+    "InvalidCommand",
     "NetworkFailed",
+    "NoReplica",
     "NotAStream",
     "OutboxFull",
     "Refused",
@@ -63,6 +68,18 @@ class CacheLocked(CacheError):
 
 class CacheUnwritable(CacheError):
     """The cache's directory is read-only, or the disk is full."""
+
+
+class NoReplica(ClientError, AttributeError):
+    """The client keeps no documents."""
+
+
+class InvalidCommand(ClientError, ValueError):
+    """A command whose input the server would refuse; nothing was kept or sent. *errors*: every fault and its path."""
+
+    def __init__(self, name: str, errors: Sequence[FieldError]) -> None:
+        super().__init__(f"{name}: " + "; ".join(f"{e.path}: {e.message}" if e.path else e.message for e in errors))
+        self.errors = tuple(errors)
 
 
 class OutboxFull(ClientError):

@@ -20,13 +20,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sync_client.event import tags_of
 from sync_client.keeper import Keeper
 from sync_client.logs import get_logger
 from sync_client.notes import NOTHING, Taken
-from sync_client.records import Arrival, Batch, Saved
+from sync_client.records import Arrival, Batch, Saved, StoredDocument
 from sync_client.wire import (
     age_s,
     cursor_of,
@@ -145,6 +145,7 @@ class Intake:
         self.resync_reason = saved.resync
         """Why listeners are still to be told to resync; "" if they are not."""
         self._saved_filter = saved.filter
+        self._saved_snapshot = saved.snapshot_due
         self._recovered = keeper.recovered
 
     # -- where to go on ---------------------------------------------------------------------------------
@@ -173,6 +174,9 @@ class Intake:
     async def open(self) -> None:
         """Compare the stored filter with today's; another one makes a resync due."""
         text = self._filter_text
+        if self._documents is None and self._saved_snapshot == "":
+            # Documents are not kept up to date in this run: whoever has a use for them again begins anew.
+            await self._keeper.commit(Batch(snapshot_due="unattended"))
         if self.resync_reason == "cache_lost" and not self._cursor:
             await self._keeper.commit(Batch(filter=text))
             await self._begin_again("cache_lost", head="", had=None)
@@ -204,15 +208,19 @@ class Intake:
     async def lose_cursor(self, document: dict[str, Any]) -> Taken:
         return await self._unbroken(lambda: self._take_reset(document))
 
-    async def _unbroken(self, work: Callable[[], Awaitable[Taken]]) -> Taken:
-        """Finish *work* even if the caller is cancelled: the cursor in memory and on disk must not part."""
+    async def apart(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run *work* while nothing is taken in; to its end, even if the caller is cancelled."""
         async with self._lock:
-            task = asyncio.ensure_future(self._watched(work()))
+            task = asyncio.ensure_future(work())
             try:
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
                 await asyncio.wait([task])
                 raise
+
+    async def _unbroken(self, work: Callable[[], Awaitable[Taken]]) -> Taken:
+        """Finish *work* even if the caller is cancelled: the cursor in memory and on disk must not part."""
+        return await self.apart(lambda: self._watched(work()))
 
     async def _watched(self, work: Awaitable[Taken]) -> Taken:
         """*work*; and if the cache was lost meanwhile, what was in it has to come again."""
@@ -275,11 +283,19 @@ class Intake:
         if not is_event(envelope) or ("id" in envelope and envelope["id"] != event.id):
             return None if self._is_behind(event.id) else self._malformed(event.event, event.data)
         if "id" not in envelope:
-            return Arrival(None, event.event, text)  # ephemeral
+            return self._seen(None, event.event, text, envelope)  # ephemeral
         if self._is_behind(event.id) or self._is_known(event.id, event.event, envelope):
             self.facts.duplicates += 1
             return None
-        return Arrival(event.id, event.event, text)
+        return self._seen(event.id, event.event, text, envelope)
+
+    def _seen(self, event_id: str | None, event_type: str, text: str, envelope: dict[str, Any]) -> Arrival:
+        """An event, for handlers and replica."""
+        if self._documents is None:
+            return Arrival(event_id, event_type, text)
+        is_asked_for = not self._types or event_type in self._types or event_type == "removed"
+        document = None if event_id is None else self._documents.of_event(envelope)
+        return Arrival(event_id, event_type, text, document=document, is_asked_for=is_asked_for)
 
     def _malformed(self, event_type: str, text: str) -> Arrival:
         """What should be an event and is none: kept aside, and the feed goes on behind it.
@@ -322,6 +338,7 @@ class Intake:
             self.facts.heartbeat_s = float(heartbeat_s)
         self.facts.head = str(data.get("head", ""))
         self._note_tail(0.0)
+        self._note_time(data.get("serverTime"))
         access = data.get("access")
         access = access if is_text(access) else None
         cursor = str(data.get("cursor", ""))
@@ -366,11 +383,22 @@ class Intake:
             known = []  # nothing is sure to have been received
         elif rewind and upto is not None:
             known = [*known, (upto, had)][-MAX_KNOWN:]
-        resync = reason if is_news else None
+        documents, at = self._documents, cursor_of(self._cursor)
+        done = None if documents is None else documents.completed(at)
         await self._keeper.commit(
-            Batch(cursor=cursor, resync=resync, filter=filter_text, access=access, known=write_known(known))
+            Batch(
+                cursor=cursor,
+                resync=reason if is_news else None,
+                filter=filter_text,
+                access=access,
+                known=write_known(known),
+                snapshot_due=None if documents is None else reason,
+                complete_to=None if done is None else str(done),
+            )
         )
         self._cursor = cursor
+        if documents is not None:
+            documents.demand(reason, at=at)
         if access is not None:
             self._access = access
         self._is_reset = True
@@ -394,14 +422,16 @@ class Intake:
             if self._is_behind(event_id) or self._is_known(event_id, event_type, envelope):
                 self.facts.duplicates += 1
             else:
-                arrivals.append(Arrival(event_id, event_type, text))
-        if arrivals and self._wants("polling_data_refresh"):
-            arrivals.append(passing("polling_data_refresh", json.dumps({"events": len(arrivals)})))
+                arrivals.append(self._seen(event_id, event_type, text, envelope))
+        count = sum(arrival.is_asked_for for arrival in arrivals)
+        if count and self._wants("polling_data_refresh"):
+            arrivals.append(passing("polling_data_refresh", json.dumps({"events": count})))
         self.facts.head = str(page.get("head", ""))
         self.facts.caught_up = page.get("upToDate") is True
         if self.facts.caught_up:
             self._resets_in_a_row = 0
         self._note_tail(age_s(page.get("tailAgeMs", 0)) or 0.0)
+        self._note_time(page.get("serverTime"))
         cursor = str(page["cursor"])
         if not self._cursor and not arrivals:
             self._start = cursor  # as with a stream's beginning
@@ -413,17 +443,29 @@ class Intake:
         moved = cursor if cursor is not None and self._moves(cursor) else None
         if moved is None and not arrivals:
             return
-        known = self._known_after(moved)
-        batch = Batch(arrivals, source=source, received_at_ms=time_ns() // 1_000_000, cursor=moved, known=known)
+        known, news = self._known_after(moved), self._news_of(arrivals)
+        if self._types:
+            arrivals = [arrival for arrival in arrivals if arrival.is_asked_for]
+        batch = Batch(
+            arrivals, source=source, received_at_ms=time_ns() // 1_000_000, cursor=moved, known=known, documents=news
+        )
         new = await self._keeper.commit(batch)
         if moved is not None:
             self._cursor = moved
-        if new:
+        if new or news:
             self._resets_in_a_row = 0
         self.facts.events += new
         self.facts.duplicates += len(arrivals) - new
+        if news and self._documents is not None:
+            self._documents.apply(news)  # before handlers hear of it, who may look
         if new:
             self._news()
+
+    def _news_of(self, arrivals: Sequence[Arrival]) -> list[StoredDocument]:
+        """What they say about documents that is not known yet."""
+        if self._documents is None:
+            return []
+        return self._documents.newer(arrival.document for arrival in arrivals if arrival.document is not None)
 
     def _moves(self, cursor: str) -> bool:
         new = cursor_of(cursor)
@@ -445,9 +487,15 @@ class Intake:
     def _note_heartbeat(self, event: ServerSentEvent) -> None:
         data = object_of(event.data)
         self.facts.head = str(data.get("head", self.facts.head))
+        self._note_time(data.get("timestamp"))
         tail_age_s = age_s(data.get("tailAgeMs"))
         if tail_age_s is not None:
             self._note_tail(tail_age_s)
+
+    def _note_time(self, text: Any) -> None:
+        """The server's clock."""
+        if self._documents is not None:
+            self._documents.note_time(text)
 
     def _note_tail(self, age_s: float) -> None:
         self.facts.tail_age_s = age_s

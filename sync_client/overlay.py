@@ -8,7 +8,8 @@ those only that are connected to it, so five hundred waiting commands about five
 that one is answered.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sync_client.logs import get_logger
 from sync_client.pending import PendingCommand
@@ -31,6 +32,8 @@ class Overlay:
         self._places: dict[str, int] = {}
         self._touched: dict[str, frozenset[Ref]] = {}
         """What each command has read or changed."""
+        self._added: dict[str, Mapping[Ref, int]] = {}
+        """How many versions each command adds to what it changes."""
         self._touching: dict[Ref, set[str]] = {}
         self._unsettled: set[Ref] = set()
         self._new: set[str] = set()
@@ -117,10 +120,17 @@ class Overlay:
         except Exception:  # of a document that a newer server wrote, say: a picture is not worth a till's life
             log.exception("rule_failed", command=pending.name)
             return {}
-        carried = (event.document for event in changes.events if event.document is not None)
-        return {document.ref: changes.known(document.ref) for document in carried}
+        added = Counter(event.document.ref for event in changes.events if event.document is not None)
+        self._added[pending.key] = added
+        return {ref: changes.known(ref) for ref in added}
+
+    def added(self, ref: Ref) -> dict[str, int]:
+        """Which commands, by key, add how many versions to it. To be asked after ``settle``."""
+        counts = {key: self._added.get(key, {}).get(ref, 0) for key in self._touching.get(ref, ())}
+        return {key: count for key, count in counts.items() if count}
 
     def _forget(self, key: str) -> None:
+        self._added.pop(key, None)
         for ref in self._touched.pop(key, ()):
             touching = self._touching[ref]
             touching.discard(key)

@@ -179,6 +179,10 @@ class Replica:
         self._replace(stored)
         self.changed()
 
+    def note_time(self, text: Any) -> None:
+        """The server's clock says *text* (ISO 8601)."""
+        self.server_ms = max(self.server_ms, documents.time_ms(text))
+
     def _replace(self, stored: Iterable[StoredDocument]) -> None:
         before = self._held
         self._held = {kind: {} for kind in self.domain.kinds}
@@ -235,6 +239,14 @@ class Replica:
         if known.document is None or not self._shows(known.document):
             return None
         return Entry(known.document, pending=True)
+
+    def seen(self, ref: Ref) -> tuple[Known, Mapping[str, int]]:
+        """What a person sees of it, and which waiting commands (by key) have added how many versions to that."""
+        self._settle()
+        held = self._held[ref.kind].get(ref.id)
+        truth = Known(self.truth(ref), 0 if held is None else held.version)
+        known = self._overlay.get(ref)
+        return truth if known is None else known, self._overlay.added(ref)
 
     def refs(self, kind: str) -> list[Ref]:
         """What may be shown of *kind*, by id; ``get`` says."""

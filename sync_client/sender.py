@@ -44,8 +44,8 @@ class SenderHost(Protocol):
     async def send(self, command: PendingCommand) -> Reply:
         """One request through the breaker. Raises RequestFailed; Unauthorized once a new token did not help."""
 
-    async def sending(self, entry: OutboxEntry, *, now_ms: int) -> OutboxEntry:
-        """It goes out now, as far as anybody can know from here on."""
+    async def sending(self, entry: OutboxEntry, *, now_ms: int) -> OutboxEntry | None:
+        """It goes out now, as far as anybody can know from here on. None if it is there no more."""
 
     async def not_taken(self, entry: OutboxEntry) -> None:
         """It surely took no effect: queued as before."""
@@ -132,13 +132,19 @@ class Sender:
         if not was_queued and first_ms is not None and self._wall_ms() - first_ms > MAX_IN_FLIGHT_MS:
             await self._host.refused(entry, _too_late())
             return
-        entry = await self._host.sending(entry, now_ms=self._wall_ms())
+        sent = await self._host.sending(entry, now_ms=self._wall_ms())
+        if sent is None:
+            return
         try:
-            reply = await self._host.send(entry.command)
+            reply = await self._host.send(sent.command)
         except RequestFailed as exc:
             if was_queued and _is_untaken(exc):
-                await self._host.not_taken(entry)
+                await self._host.not_taken(sent)
             raise
+        await self._take(sent, reply)
+
+    async def _take(self, entry: OutboxEntry, reply: Reply) -> None:
+        """What the answer makes of it. Raises RequestFailed."""
         if reply.status < 300:
             await self._host.answered(entry, reply.document)
         elif reply.is_ours:

@@ -338,10 +338,11 @@ def log_new_epoch(config: ConfigOption = None, tenant: TenantOption = DEFAULT_TE
 @app.command()
 def demo(
     port: Annotated[int, typer.Option(help="Port to serve on.", min=0, max=65535)] = 8000,
-    speed: Annotated[float, typer.Option(help="Events a second.", min=0.1, max=1000)] = 2.0,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.", min=1, max=100_000)] = 60.0,
+    seed: Annotated[int, typer.Option(help="Which day it is; the same number is the same day.")] = 1,
 ) -> None:
-    """A shop day out of the examples, served and shown in the terminal until Ctrl-C."""
-    demo_module.run(port=port, events_per_s=speed, console=out)
+    """A washing shop's day, played by commands, served and shown in the terminal until Ctrl-C."""
+    demo_module.run(port=port, seed=seed, speed=speed, console=out)
 
 
 def _existing(settings: Settings) -> Settings:

@@ -4,17 +4,33 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from sync_core.filters import ENTITY_KEYS
 from sync_core.problems import Unauthorized
 
-__all__ = ["DEFAULT_TENANT", "TENANT_PATTERN", "Claims", "Subject"]
+__all__ = ["DEFAULT_TENANT", "MACHINE", "TENANT_PATTERN", "Binding", "Claims", "Subject"]
 
 TENANT_PATTERN = r"^[a-z0-9-]{1,64}$"
 DEFAULT_TENANT = "default"
 
-Subject = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,127}$")]
+MACHINE = "key:"
+"""Subjects that are API keys begin with it; nobody else's may."""
+MAX_TIME_S = 253_402_300_000
+"""The year 9999: beyond it there are no dates to show."""
+
+
+def _no_machine(subject: str) -> str:
+    if subject.startswith(MACHINE):
+        raise ValueError(f"{MACHINE} is how API keys are called")
+    return subject
+
+
+Subject = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,127}$"),
+    AfterValidator(_no_machine),
+]
 _TAG = re.compile(rf"(?:{'|'.join(ENTITY_KEYS)})=[^\x00-\x1f,]{{1,128}}")
 Binding = Annotated[str, StringConstraints(pattern=rf"^{_TAG.pattern}$")]
 
@@ -28,7 +44,7 @@ class Claims(BaseModel):
     sub: Subject
     roles: tuple[Annotated[str, StringConstraints(max_length=64)], ...] = Field(default=(), max_length=32)
     bound: tuple[Binding, ...] = Field(default=(), max_length=200)
-    exp: float | None = None
+    exp: float | None = Field(default=None, le=MAX_TIME_S)
     jti: str | None = None
     gen: int | None = None
     """Only in our own tokens: the user's generation."""

@@ -27,6 +27,8 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._waiting = 0
+        # Now, or the first login of nobody would take twice as long as that of somebody.
+        self._thread.submit(lambda: self._nobody)
 
     async def hash(self, password: str) -> str:
         """What is stored in its place."""

@@ -16,11 +16,9 @@ from sync_core.domain.command import Domain
 from sync_core.domain.document import Document
 from sync_core.events import EventType
 from sync_core.problems import Forbidden
+from sync_server.permissions import VIEW_EVENTS
 
 __all__ = ["OPEN_RIGHTS", "VIEW_EVENTS", "Access", "AccessTable", "Rights"]
-
-VIEW_EVENTS = "view_events"
-"""The permission for events that tell of no document."""
 
 NOBODYS = ""
 """The permission for documents of a kind that this server does not know: no role has it."""

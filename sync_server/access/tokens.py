@@ -10,10 +10,14 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jwt
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sync_core.problems import Unauthorized, Unavailable
 from sync_server.access.claims import Claims
@@ -28,6 +32,8 @@ __all__ = [
     "StaticKeys",
     "TokenIssuer",
     "TokenVerifier",
+    "is_own",
+    "public_key",
 ]
 
 MAX_TOKEN_BYTES = 8 * 1024
@@ -35,8 +41,11 @@ JWKS_LIFETIME_S = 300.0
 JWKS_PAUSE_S = 10.0
 """An unknown key id asks the issuer again, but not more often than this: anybody can send unknown ids."""
 JWKS_TIMEOUT_S = 5
+JWKS_STALE_S = 3600.0
+"""An identity provider that does not answer locks nobody out for so long."""
 OWN_ISSUER = "order-sync"
 ALGORITHMS = ("HS256", "RS256", "ES256")
+MIN_RSA_BITS = 2048
 
 log = structlog.get_logger("sync_server.access")
 
@@ -68,7 +77,10 @@ class StaticKeys:
 
 
 class JWKSKeys:
-    """Keys that an identity provider publishes at *url*, kept for five minutes and fetched off the event loop."""
+    """Keys that an identity provider publishes at *url*, fetched off the event loop.
+
+    They are asked for again after five minutes, beside the requests that go on with the old ones meanwhile.
+    """
 
     def __init__(self, url: str, *, algorithms: Sequence[str] = ("RS256", "ES256")) -> None:
         self._client = jwt.PyJWKClient(url, cache_keys=False, cache_jwk_set=False, timeout=JWKS_TIMEOUT_S)
@@ -76,31 +88,56 @@ class JWKSKeys:
         self._keys: list[Key] = []
         self._fetched_s = float("-inf")
         self._tried_s = float("-inf")
-        self._lock = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def keys(self, *, kid: str | None, algorithm: str) -> Sequence[Key]:
-        if time.monotonic() - self._fetched_s > JWKS_LIFETIME_S or not self._matching(kid, algorithm):
-            await self._refresh()
-        if self._fetched_s == float("-inf"):
+        age_s = time.monotonic() - self._fetched_s
+        matching = self._matching(kid, algorithm)
+        if not matching or age_s > JWKS_STALE_S:
+            await asyncio.shield(self._refresh())
+        elif age_s > JWKS_LIFETIME_S:
+            self._refresh()
+        if time.monotonic() - self._fetched_s > JWKS_STALE_S:
             raise Unavailable("The identity provider's keys cannot be read now.", retry_after_s=2)
         return self._matching(kid, algorithm)
 
     def _matching(self, kid: str | None, algorithm: str) -> list[Key]:
         return [key for key in self._keys if key.algorithm == algorithm and key.kid == kid]
 
-    async def _refresh(self) -> None:
-        async with self._lock:
-            if time.monotonic() - self._tried_s < JWKS_PAUSE_S:
-                return
-            self._tried_s = time.monotonic()
-            try:
-                found = await asyncio.to_thread(self._client.get_signing_keys)
-            except jwt.PyJWTError as exc:
-                log.warning("jwks_unavailable", error=str(exc))
-                return
-            # A key that names no algorithm is used with its type's own, never with HMAC.
-            self._keys = [Key(k.algorithm_name, k.key, k.key_id) for k in found if k.algorithm_name in self._algorithms]
-            self._fetched_s = time.monotonic()
+    def _refresh(self) -> "asyncio.Task[None]":
+        """One fetch for all who wait for it."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.get_running_loop().create_task(self._fetch(), name="jwks")
+        return self._refreshing
+
+    async def _fetch(self) -> None:
+        if time.monotonic() - self._tried_s < JWKS_PAUSE_S:
+            return
+        self._tried_s = time.monotonic()
+        try:
+            found = await asyncio.to_thread(self._client.get_signing_keys)
+        except (jwt.PyJWTError, ValueError, OSError) as exc:
+            log.warning("jwks_unavailable", error=str(exc))
+            return
+        # A key that names no algorithm is used with its type's own, never with HMAC.
+        self._keys = [Key(k.algorithm_name, k.key, k.key_id) for k in found if k.algorithm_name in self._algorithms]
+        self._fetched_s = time.monotonic()
+
+
+def public_key(algorithm: str, path: Path) -> Key:
+    """The key in the PEM file *path*, for that *algorithm* alone. Raises ValueError, which says what is wrong."""
+    try:
+        found = load_pem_public_key(path.read_bytes())
+    except (ValueError, TypeError):
+        raise ValueError("holds no public key in PEM form") from None
+    except OSError as exc:
+        raise ValueError(f"cannot be read: {exc.strerror}") from None
+    if algorithm == "RS256" and isinstance(found, RSAPublicKey):
+        if found.key_size < MIN_RSA_BITS:
+            raise ValueError(f"an RSA key has at least {MIN_RSA_BITS} bits, this one {found.key_size}")
+    elif not (algorithm == "ES256" and isinstance(found, EllipticCurvePublicKey) and isinstance(found.curve, SECP256R1)):
+        raise ValueError(f"the key is of another kind than {algorithm} needs")
+    return Key(algorithm, found)
 
 
 class TokenVerifier:
@@ -116,12 +153,7 @@ class TokenVerifier:
 
     async def verify(self, token: str) -> Claims:
         """Raises Unauthorized, which says what to do but nothing of the key."""
-        if len(token) > MAX_TOKEN_BYTES:
-            raise Unauthorized("The token is too long.")
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, RecursionError, ValueError):
-            raise Unauthorized("The token is no JSON Web Token.") from None
+        header = _header(token)
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS or not (kid is None or isinstance(kid, str)) or "crit" in header:
             raise Unauthorized("The token is signed in a way that is not accepted here.")
@@ -152,9 +184,24 @@ class TokenVerifier:
             raise Unauthorized(f"The token is not for this server: {exc}.") from None
         except jwt.InvalidSignatureError:
             return None
-        except (jwt.PyJWTError, RecursionError, ValueError):
+        except (jwt.PyJWTError, RecursionError, ValueError, OverflowError):
             raise Unauthorized("The token cannot be read.") from None
         return content
+
+
+def _header(token: str) -> dict[str, Any]:
+    """The unverified header. Raises Unauthorized."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise Unauthorized("The token is too long.")
+    try:
+        return jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, RecursionError, ValueError):
+        raise Unauthorized("The token is no JSON Web Token.") from None
+
+
+def is_own(token: str) -> bool:
+    """Whether *token* says that it was signed here; nothing is believed by that. Raises Unauthorized."""
+    return _header(token).get("kid") == OWN_ISSUER
 
 
 class Issued(NamedTuple):
@@ -181,8 +228,9 @@ class TokenIssuer:
             "iss": OWN_ISSUER, "sub": subject, "tenant": tenant, "iat": int(now_s), "exp": expires_s,
             "jti": token_id, "gen": generation,
         }  # fmt: skip
-        return Issued(jwt.encode(content, self._secret, algorithm="HS256"), token_id, expires_s)
+        token = jwt.encode(content, self._secret, algorithm="HS256", headers={"kid": OWN_ISSUER})
+        return Issued(token, token_id, expires_s)
 
     def verifier(self) -> TokenVerifier:
         """Accepts what this issuer signs."""
-        return TokenVerifier(StaticKeys([Key("HS256", self._secret)]), issuer=OWN_ISSUER, leeway_s=0)
+        return TokenVerifier(StaticKeys([Key("HS256", self._secret, OWN_ISSUER)]), issuer=OWN_ISSUER, leeway_s=0)

@@ -1,10 +1,11 @@
-"""Users, API keys and lock-outs: documents like any others, in a tenant of their own that no feed and no list shows.
+"""Users, API keys, ended sessions and lock-outs: documents like any others, in a tenant that no feed and no list shows.
 
 Their rules run in the log's transaction, so two processes agree on who is locked out; each change is an event of
 that tenant's log, which is how processes hear of it, and what remains of who changed what.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -12,20 +13,36 @@ from pydantic import Field, StringConstraints
 from sync_core.domain.command import Changes, Command, CommandInput, Domain, command
 from sync_core.domain.document import Document, Ref
 from sync_core.events import EventType
+from sync_core.problems import TooManyRequests
 from sync_server.access.claims import DEFAULT_TENANT, TENANT_PATTERN, Binding, Subject
+from sync_server.permissions import MANAGE_ACCESS
 
 __all__ = [
     "ACCOUNTS",
     "ACCOUNTS_TENANT",
-    "LOCKOUT_FREE",
+    "FREE_ATTEMPTS",
+    "MAX_FORGOTTEN",
+    "AddKey",
+    "AddUser",
     "ApiKeyRecord",
+    "DeleteUser",
+    "EndSession",
+    "EndedSession",
+    "Forget",
     "Lockout",
+    "NoteLogin",
+    "RevokeKey",
+    "SetAccess",
+    "SetPassword",
     "User",
     "add_key",
     "add_user",
     "delete_user",
     "end_session",
-    "note_failure",
+    "forget",
+    "lockout_of_address",
+    "lockout_of_user",
+    "note_attempt",
     "note_success",
     "revoke_key",
     "set_access",
@@ -36,12 +53,12 @@ __all__ = [
 ACCOUNTS_TENANT = "_access"
 """No tenant's name has an underscore, so nobody can be a reader of it."""
 
-MANAGE = "manage_access"
-LOCKOUT_FREE = 5
-"""Wrong passwords in a row without a consequence."""
-LOCKOUT_FIRST_MS = 15_000
-LOCKOUT_MAX_MS = 15 * 60_000
-LOCKOUT_FORGET_MS = 60 * 60_000
+FREE_ATTEMPTS = {"user": 5, "address": 20}
+"""Attempts in a row without success that have no consequence; many people may share an address."""
+FIRST_PAUSE_MS = 15_000
+MAX_PAUSE_MS = 15 * 60_000
+FORGET_MS = 60 * 60_000
+MAX_FORGOTTEN = 100
 
 Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
 Role = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -52,7 +69,7 @@ RecordID = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 class _Record(Document):
     id_key: ClassVar[str] = "recordID"
-    view_permission: ClassVar[str] = MANAGE
+    view_permission: ClassVar[str] = MANAGE_ACCESS
 
     recordID: str  # noqa: N815 - as all documents' ids
 
@@ -93,23 +110,55 @@ class ApiKeyRecord(_Record):
     expires_ms: int | None = None
 
 
+class EndedSession(_Record):
+    """A session that somebody has logged out of; its token would be good until *expires_ms*."""
+
+    kind: ClassVar[str] = "ended_session"
+    plural: ClassVar[str] = "ended_sessions"
+
+    expires_ms: int
+
+
 class Lockout(_Record):
-    """Wrong passwords in a row for one user name or from one address. *until_ms*: nothing is tried before."""
+    """Attempts to log in for one user name or from one address, since the last that succeeded."""
 
     kind: ClassVar[str] = "lockout"
     plural: ClassVar[str] = "lockouts"
 
-    failures: int
+    attempts: int
     last_ms: int
-    until_ms: int = 0
+
+    @property
+    def until_ms(self) -> int:
+        """Nothing is tried before: from the sixth attempt on a pause that doubles."""
+        beyond = self.attempts - FREE_ATTEMPTS[self.recordID.partition(":")[0]]
+        return self.last_ms + min(FIRST_PAUSE_MS << min(beyond - 1, 10), MAX_PAUSE_MS) if beyond > 0 else 0
+
+    def is_forgotten(self, now_ms: int) -> bool:
+        return now_ms - self.last_ms >= FORGET_MS
 
 
 EVENT_TYPES = (
     EventType("user_changed", document="user"),
     EventType("api_key_changed", document="api_key"),
     EventType("lockout_changed", document="lockout"),
-    EventType("session_ended", command_only=True),
+    EventType("session_ended", document="ended_session"),
 )
+
+
+def lockout_of_user(tenant: str, name: str) -> str:
+    """The record of the attempts for a name, whether there is such a user or not."""
+    return f"user:{_digest(user_id(tenant, name))}"
+
+
+def lockout_of_address(address: str) -> str:
+    """The record of the attempts from an address (of ``access.limits.address_key``)."""
+    return f"address:{_digest(address)}"
+
+
+def _digest(name: str) -> str:
+    """Of a bounded form, whatever name was tried; and no list of names that do not exist."""
+    return blake2b(name.encode(), digest_size=16).hexdigest()
 
 
 def user_id(tenant: str, name: str) -> str:
@@ -125,7 +174,7 @@ class AddUser(CommandInput):
     bound: Bound = ()
 
 
-@command("POST", "/users", target=User, permission=MANAGE, emits=["user_changed"], creates=True)
+@command("POST", "/users", target=User, permission=MANAGE_ACCESS, emits=["user_changed"], creates=True)
 def add_user(accounts: Changes, given: AddUser) -> None:
     """Add a user."""
     record = user_id(given.tenant, given.name)
@@ -140,7 +189,7 @@ class SetPassword(CommandInput):
     password: str
 
 
-@command("POST", "/users/{record}/password", target=User, permission=MANAGE, emits=["user_changed"])
+@command("POST", "/users/{record}/password", target=User, permission=MANAGE_ACCESS, emits=["user_changed"])
 def set_password(accounts: Changes, given: SetPassword) -> None:
     """Give a user another password; its sessions end."""
     user = accounts.get(User, given.record)
@@ -154,7 +203,7 @@ class SetAccess(CommandInput):
     bound: Bound = ()
 
 
-@command("POST", "/users/{record}/access", target=User, permission=MANAGE, emits=["user_changed"])
+@command("POST", "/users/{record}/access", target=User, permission=MANAGE_ACCESS, emits=["user_changed"])
 def set_access(accounts: Changes, given: SetAccess) -> None:
     """Give a user other roles; its sessions end."""
     user = accounts.get(User, given.record)
@@ -166,7 +215,7 @@ class DeleteUser(CommandInput):
     record: RecordID
 
 
-@command("DELETE", "/users/{record}", target=User, permission=MANAGE, emits=["user_changed"])
+@command("DELETE", "/users/{record}", target=User, permission=MANAGE_ACCESS, emits=["user_changed"])
 def delete_user(accounts: Changes, given: DeleteUser) -> None:
     """Delete a user; its sessions end."""
     accounts.delete(accounts.get(User, given.record), "user_changed")
@@ -182,7 +231,7 @@ class AddKey(CommandInput):
     expires_ms: int | None = None
 
 
-@command("POST", "/keys", target=ApiKeyRecord, permission=MANAGE, emits=["api_key_changed"], creates=True)
+@command("POST", "/keys", target=ApiKeyRecord, permission=MANAGE_ACCESS, emits=["api_key_changed"], creates=True)
 def add_key(accounts: Changes, given: AddKey) -> None:
     """Keep a new API key's digest."""
     content = given.model_dump(exclude={"record"})
@@ -194,37 +243,42 @@ class RevokeKey(CommandInput):
     record: RecordID
 
 
-@command("DELETE", "/keys/{record}", target=ApiKeyRecord, permission=MANAGE, emits=["api_key_changed"])
+@command("DELETE", "/keys/{record}", target=ApiKeyRecord, permission=MANAGE_ACCESS, emits=["api_key_changed"])
 def revoke_key(accounts: Changes, given: RevokeKey) -> None:
     """Revoke an API key; its streams end."""
     accounts.delete(accounts.get(ApiKeyRecord, given.record), "api_key_changed")
 
 
 class NoteLogin(CommandInput):
-    records: tuple[RecordID, ...]
+    user: RecordID
+    address: RecordID
 
 
-@command("POST", "/lockouts/failure", target=Lockout, permission=MANAGE, emits=["lockout_changed"])
-def note_failure(accounts: Changes, given: NoteLogin) -> None:
-    """Count a wrong password; from the sixth in a row on, a pause that doubles."""
+@command("POST", "/lockouts/attempt", target=Lockout, permission=MANAGE_ACCESS, emits=["lockout_changed"])
+def note_attempt(accounts: Changes, given: NoteLogin) -> None:
+    """Count an attempt to log in, before its password is looked at: many at once get no more tries than one by one."""
     now_ms = accounts.context.now_ms
-    for record in given.records:
-        known = accounts.find(Lockout, record)
-        failures = known.failures if known and now_ms - known.last_ms < LOCKOUT_FORGET_MS else 0
-        failures += 1
-        pause_ms = min(LOCKOUT_FIRST_MS << min(failures - LOCKOUT_FREE - 1, 10), LOCKOUT_MAX_MS)
-        until_ms = now_ms + pause_ms if failures > LOCKOUT_FREE else 0
-        lockout = Lockout(recordID=record, failures=failures, last_ms=now_ms, until_ms=until_ms)
-        accounts.put(lockout, "lockout_changed")
+    known = [accounts.find(Lockout, record) for record in (given.user, given.address)]
+    left_ms = max((lockout.until_ms - now_ms for lockout in known if lockout is not None), default=0)
+    if left_ms > 0:
+        raise TooManyRequests("Too many wrong passwords; wait.", retry_after_s=left_ms // 1000 + 1)
+    for record, lockout in zip((given.user, given.address), known, strict=True):
+        before = 0 if lockout is None or lockout.is_forgotten(now_ms) else lockout.attempts
+        accounts.put(Lockout(recordID=record, attempts=before + 1, last_ms=now_ms), "lockout_changed")
 
 
-@command("POST", "/lockouts/success", target=Lockout, permission=MANAGE, emits=["lockout_changed"])
+@command("POST", "/lockouts/success", target=Lockout, permission=MANAGE_ACCESS, emits=["lockout_changed"])
 def note_success(accounts: Changes, given: NoteLogin) -> None:
-    """Forget the wrong passwords before a right one."""
-    for record in given.records:
-        known = accounts.find(Lockout, record)
-        if known is not None:
-            accounts.delete(known, "lockout_changed")
+    """Forget the attempts for the name, and this one of the address: from there somebody may be guessing other names."""
+    of_name, of_address = accounts.find(Lockout, given.user), accounts.find(Lockout, given.address)
+    if of_name is not None:
+        accounts.delete(of_name, "lockout_changed")
+    if of_address is not None:
+        left = of_address.attempts - 1
+        if left:
+            accounts.put(of_address.model_copy(update={"attempts": left}), "lockout_changed")
+        else:
+            accounts.delete(of_address, "lockout_changed")
 
 
 class EndSession(CommandInput):
@@ -232,16 +286,40 @@ class EndSession(CommandInput):
     expires_ms: int
 
 
-@command("POST", "/sessions/end", target=User, permission=MANAGE, emits=["session_ended"])
+@command("POST", "/sessions/end", target=EndedSession, permission=MANAGE_ACCESS, emits=["session_ended"])
 def end_session(accounts: Changes, given: EndSession) -> None:
     """Let a session's token count no more, in every process."""
-    nobody = Lockout(recordID="-", failures=0, last_ms=0)
-    content = {"session": given.session, "expiresMs": given.expires_ms}
-    accounts.emit("session_ended", content, about=(), of=nobody)
+    accounts.put(EndedSession(recordID=given.session, expires_ms=given.expires_ms), "session_ended")
+
+
+class Forget(CommandInput):
+    lockouts: Annotated[tuple[RecordID, ...], Field(max_length=MAX_FORGOTTEN)] = ()
+    sessions: Annotated[tuple[RecordID, ...], Field(max_length=MAX_FORGOTTEN)] = ()
+
+
+@command(
+    "POST",
+    "/forget",
+    target=Lockout,
+    permission=MANAGE_ACCESS,
+    emits=["lockout_changed", "session_ended"],
+    max_events=2 * MAX_FORGOTTEN,
+)
+def forget(accounts: Changes, given: Forget) -> None:
+    """Delete what has no meaning any more, as far as that is still so."""
+    now_ms = accounts.context.now_ms
+    for record in given.lockouts:
+        lockout = accounts.find(Lockout, record)
+        if lockout is not None and lockout.is_forgotten(now_ms):
+            accounts.delete(lockout, "lockout_changed")
+    for record in given.sessions:
+        session = accounts.find(EndedSession, record)
+        if session is not None and session.expires_ms <= now_ms:
+            accounts.delete(session, "session_ended")
 
 
 COMMANDS: Sequence[Command] = (
-    add_user, set_password, set_access, delete_user, add_key, revoke_key, note_failure, note_success, end_session,
+    add_user, set_password, set_access, delete_user, add_key, revoke_key, note_attempt, note_success, end_session, forget,
 )  # fmt: skip
 
-ACCOUNTS = Domain(kinds=[User, ApiKeyRecord, Lockout], commands=COMMANDS, event_types=EVENT_TYPES)
+ACCOUNTS = Domain(kinds=[User, ApiKeyRecord, EndedSession, Lockout], commands=COMMANDS, event_types=EVENT_TYPES)

@@ -17,7 +17,7 @@ from sync_server.accounts.records import EndSession, end_session
 from sync_server.accounts.sessions import CSRF_COOKIE, SESSION_COOKIE, Session, Sessions
 from sync_server.accounts.tickets import TICKET_S, Tickets
 from sync_server.api.body import json_body
-from sync_server.api.faults import faults_of
+from sync_core.faults import faults_of
 from sync_server.commands.dispatch import Call, Dispatch
 
 __all__ = ["LOGIN_PATH", "auth_routes"]

@@ -3,46 +3,21 @@
 That a ticket was used is an outcome in the log of the accounts, so it holds in every process and across restarts.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from sync_core.domain.document import Ref
 from sync_core.problems import Unauthorized
 from sync_server.access.caller import Caller
 from sync_server.access.rights import Rights
 from sync_server.access.signatures import Signer
 from sync_server.accounts.records import ACCOUNTS_TENANT
 from sync_server.log.appender import Appender
-from sync_server.log.group import Decision, View
-from sync_server.log.records import Outcome, OutcomeKey
+from sync_server.log.once import Once
+from sync_server.log.records import OutcomeKey
 
-__all__ = ["TICKET_S", "Once", "Tickets"]
+__all__ = ["TICKET_S", "Tickets"]
 
 TICKET_S = 30.0
 KEPT_MS = 120_000
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """A Write that succeeds the first time only, for as long as *kept_ms*: answers whether it was that."""
-
-    key: OutcomeKey
-    kept_ms: int
-    reserve: int = 0
-    size_bytes: int = 200
-
-    @property
-    def keys(self) -> Sequence[OutcomeKey]:
-        return (self.key,)
-
-    @property
-    def refs(self) -> Sequence[Ref]:
-        return ()
-
-    def decide(self, view: View) -> Decision[bool]:
-        if self.key in view.outcomes:
-            return Decision([], {}, False)
-        return Decision([], {self.key: Outcome("once", "", view.time_ms + self.kept_ms)}, True)
 
 
 class Tickets:
@@ -54,7 +29,7 @@ class Tickets:
         self._wall_ms = wall_ms
 
     def issue(self, caller: Caller) -> str:
-        """A ticket with which somebody is *caller*, once."""
+        """A ticket with which somebody is *caller*, once, in the next 30 s."""
         rights = caller.rights
         permissions = None if rights.permissions is None else sorted(rights.permissions)
         content = {

@@ -20,7 +20,7 @@ from sync_core.filters import ENTITY_KEYS, tag
 from sync_core.problems import FieldError, InvalidRequest, TooLarge, Unprocessable
 from sync_core.times import iso_from_ms, ms_from_datetime
 from sync_server.api.canonical import fingerprint_of
-from sync_server.api.faults import MAX_FAULTS, MAX_PATH, faults_of, path_of
+from sync_core.faults import MAX_FAULTS, MAX_PATH, faults_of, path_of
 from sync_server.log.group import Decision, View
 from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey
 

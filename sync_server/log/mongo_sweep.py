@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pymongo.errors import PyMongoError
 
-from sync_server.log.base import LogUnavailable, TransientFailure
+from sync_server.log.base import LogMisconfigured, LogUnavailable, TransientFailure
 from sync_server.log.mongo_driver import answering, translated
 from sync_server.log.mongo_group import begin
 from sync_server.log.mongo_sessions import SessionRegistry
@@ -24,7 +24,7 @@ _CHUNK = 500
 
 
 async def sweep(db: Any, sessions: SessionRegistry, tenant: str, *, now_ms: int) -> int:
-    """Forget some of it; how much, 0 when there was nothing. Raises LogUnavailable."""
+    """Forget some of it; how much, 0 when there was nothing. Raises LogError."""
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + PATIENCE_S
     while True:
@@ -41,7 +41,7 @@ async def sweep(db: Any, sessions: SessionRegistry, tenant: str, *, now_ms: int)
 async def _sweep(db: Any, sessions: SessionRegistry, tenant: str, now_ms: int) -> int:
     head = await db["heads"].find_one({"_id": tenant})
     if head is None:
-        return 0
+        raise LogMisconfigured(f"There is no tenant {tenant!r} in this log.")
     # The floor never goes down, so what lies below it now will still do so under the head.
     over: dict[str, dict[str, Any]] = {
         "outcomes": {"tenant": tenant, "expires_ms": {"$lt": now_ms}},

@@ -59,8 +59,7 @@ class SQLiteLog:
         except ValueError as exc:
             raise LogMisconfigured(f"[log.sqlite] path: {exc}") from exc
         except OSError as exc:
-            error = LogUnavailable if exc.errno in _NO_SPACE else LogMisconfigured
-            raise error(f"[log.sqlite] path: cannot write to {self._path.parent} ({exc.strerror})") from exc
+            raise self._unwritable(exc) from exc
         await self._writer.run(self._prepare)
         self._opened = True
 
@@ -68,6 +67,10 @@ class SQLiteLog:
         """Open if that could not be done at start (a full disk): a log that comes back needs no restart."""
         if not self._opened:
             await self.open()
+
+    def _unwritable(self, error: OSError) -> LogUnavailable:
+        kind = LogUnavailable if error.errno in _NO_SPACE else LogMisconfigured
+        return kind(f"[log.sqlite] path: cannot write to {self._path.parent} ({error.strerror})")
 
     def _take_lock(self) -> IO[bytes]:
         file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
@@ -88,14 +91,14 @@ class SQLiteLog:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         version = stored_version(db, self._path)
-        if version != SCHEMA_VERSION:
-            # A server that runs with the older schema could not write any more.
-            lock_file = None if self._lock_file is not None or version == 0 else self._take_lock()
+        if 0 < version < SCHEMA_VERSION and self._lock_file is None:
             try:
-                migrate(db, self._path)
-            finally:
-                if lock_file is not None:
-                    lock_file.close()
+                with self._take_lock():  # a server that runs with the older schema could not write any more
+                    migrate(db, self._path)
+            except OSError as exc:
+                raise self._unwritable(exc) from exc
+        elif version < SCHEMA_VERSION:
+            migrate(db, self._path)
         heads = {t: (e, s) for t, e, s in db.execute("SELECT tenant, epoch, seq FROM heads")}
         if self._check_seal:
             self._seal.check(heads, log_name=str(self._path))

@@ -90,6 +90,8 @@ class EventLogContract(StoreTests):
             await event_log.trim("nobody", 1)
         with pytest.raises(LogMisconfigured, match="nobody"):
             await event_log.new_epoch("nobody", new_epoch())
+        with pytest.raises(LogMisconfigured, match="nobody"):
+            await event_log.sweep("nobody", now_ms=NOW_MS)
         assert await event_log.tenants() == []
 
     # -- order --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from sync_server.access.rights import Access
 from sync_server.feed.window import EVENT_OVERHEAD_BYTES, PIECE_BYTES, FeedEvent, Window, encode, piece, thin
-from sync_server.log.records import StoredEvent
+from sync_server.log.records import Reach, StoredEvent
 from tests.feed.hubs import TABLE
 
 EVENTS = Access("view_events")
@@ -75,3 +75,41 @@ def test_thinning_keeps_the_newest_of_each_entity_at_its_seq() -> None:
     ]
     assert [e.seq for e in thin(events, latest)] == [2, 3, 4, 5, 6]
     assert thin(events, {}) == events
+
+
+def test_a_change_that_takes_something_away_has_a_removal_with_what_was_before() -> None:
+    reach = Reach(
+        "order", 'A"1', 4, left=("orderID=A", "bayID=1"), grants=("orderID=A",), grants_left=("orderID=A", "bayID=1"),
+        audience=("role:csr",), sample=0.5,
+    )  # fmt: skip
+    encoded = encode("k3f9a2c1", stored(7)._replace(reach=reach), TABLE)
+    assert (encoded.access, encoded.sample) == (Access("view_orders", ("orderID=A",), ("role:csr",)), 0.5)
+    removal = encoded.removal
+    assert removal is not None
+    assert removal.block == b'event: removed\nid: k3f9a2c1.7\ndata: {"kind":"order","id":"A\\"1","version":4}\n\n'
+    assert json.loads(removal.envelope) == {
+        "id": "k3f9a2c1.7", "eventType": "removed", "data": {"kind": "order", "id": 'A"1', "version": 4}
+    }  # fmt: skip
+    assert (removal.event_type, removal.tags) == ("stage_change", ("orderID=A", "bayID=1"))
+    assert removal.access == Access("view_orders", ("orderID=A", "bayID=1"), ())
+    assert removal.sample is None
+
+
+def test_an_event_that_is_judged_by_a_document_needs_the_permission_for_it() -> None:
+    about = Reach("bay", "1", 0, grants=("bayID=1",))
+    encoded = encode("k3f9a2c1", stored(7)._replace(reach=about), TABLE)
+    assert encoded.access == Access("view_bays", ("bayID=1",))
+    assert encoded.removal is None
+    assert encode("k3f9a2c1", stored(7), TABLE).access == EVENTS
+
+
+def test_thinning_leaves_removals_where_they_are() -> None:
+    latest = {"position": "vehicleID="}
+
+    def removal(seq: int) -> FeedEvent:
+        return event(seq, "position", "vehicleID=1")._replace(envelope_at=0)
+
+    position = "position", "vehicleID=1"
+    events = [event(1, *position), removal(2), event(3, *position), event(4, *position), removal(5), removal(6)]
+    assert [e.seq for e in thin(events, latest)] == [2, 4, 5, 6]
+    assert [e.seq for e in thin([event(1, *position), removal(2)], latest)] == [1, 2]

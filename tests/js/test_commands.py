@@ -11,11 +11,12 @@ from sync_core.domain.catalog import DOMAIN
 from sync_core.domain.command import Changes, Command, Context, RuleConflict
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.problems import SyncError
+from sync_core.times import iso_from_ms
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOW_MS = 1_795_000_000_000
-NOW = "2026-11-18T14:26:40.000Z"
+NOW = iso_from_ms(NOW_MS)
 
 OVERLAYS = """async (text) => {
   const { COMMANDS } = await import('/js/commands.js');

@@ -300,8 +300,9 @@ async def test_documents_are_read_with_the_same_care(event_log: MongoLog, fail_p
 
 
 async def test_a_writer_killed_in_the_middle_of_its_transactions_loses_nothing(
-    event_log: MongoLog, mongodb_database: MongoDatabase
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase
 ) -> None:
+    event_log = await open_mongo(*mongodb_database)
     acknowledged: dict[str, str] = {}
     for mark in range(rounds("KILL_ROUNDS", 2)):
         acknowledged |= await asyncio.to_thread(

@@ -12,10 +12,10 @@ import httpx2
 
 from tests.servers import SyncServer, clean_environment
 
-MAX_TIME_S = 25
+MAX_TIME_S = 18
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
-    "response_schema_conformance,unsupported_method"
+    "response_schema_conformance"
 )
 STREAM = "/api/v1/sync/events"
 POLL = "/api/v1/sync/poll"
@@ -45,11 +45,17 @@ def test_requests_at_random_are_answered_as_documented(tmp_path: Path) -> None:
 
 
 def answerable(document: dict[str, Any]) -> dict[str, Any]:
-    """*document* without what never ends or takes long, and with links from what makes a document to what uses it."""
+    """*document* without what never ends, takes long, or is hardly ever right by chance, and with links from what
+    makes a document to what uses it."""
     del document["paths"][STREAM]["get"]
     (wait,) = (p for p in document["paths"][POLL]["get"]["parameters"] if p["name"] == "wait")
     wait["schema"]["maximum"] = 0.01
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    for operation in operations:
+        parameters = operation.get("parameters", [])
+        operation["parameters"] = [
+            p for p in parameters if p["name"] not in ("If-Match", "Idempotency-Key", "pageToken")
+        ]
     for kind in ("order", "queue", "bay"):
         key = f"{kind}ID"
         created = document["paths"][f"/api/v1/{kind}s"]["post"]["responses"]["201"]

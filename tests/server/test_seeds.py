@@ -14,7 +14,7 @@ from tests.server.publishing import EVENTS, POLL, published
 from tests.servers import SyncServer
 
 SEEDS = Path(__file__).parents[1] / "seeds"
-DAY = Path(__file__).parents[2] / "sync_server" / "demo_day.jsonl"
+DAY = Path(__file__).parents[2] / "examples" / "shop_day.jsonl"
 COLA = "كولا"
 
 

@@ -106,12 +106,23 @@ export class SyncClient {
     else this.#start();
   }
 
+  /** Try now, whatever is waited for; ends `failed`. */
+  retryNow() {
+    if (this.#group.isStarted) this.#group.hurry();
+    else this.#start();
+  }
+
   /** End the connection of this tab; others go on. What is queued stays queued. */
   disconnect() {
     clearTimeout(this.#lingerTimer);
     this.#main?.end();
     this.#main = null;
     this.#stop();
+  }
+
+  /** End the connection, unless somebody listens. */
+  disconnectIfIdle() {
+    if (!this.#member.isWanting) this.disconnect();
   }
 
   #start() {
@@ -205,7 +216,8 @@ export class SyncClient {
 
   /**
    * What a part of the program wants for itself. Gives `{events, latest, isReady, onChange(listener), end()}`;
-   * `events` is an immutable array of the newest 100. handler, ready, resync: see member.js. Connects.
+   * `events` is an immutable array of the newest 100. handler, ready, resync: see member.js. Connects; a second after
+   * the last one has ended the connection ends too, with `disconnectIfIdle` at once.
    */
   subscribe(filter, { handler = () => {}, ready = () => {}, resync = () => {}, isRaw = false } = {}) {
     const read = Filter.read(filter);
