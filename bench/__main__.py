@@ -1,9 +1,10 @@
-"""``python -m bench [NAME ...]``: all measurements, or those named, one after the other (about 10 minutes).
+"""``python -m bench [NAME ...]``: all measurements, or those named, one after the other (about 12 minutes).
 
     fanout    deliveries per CPU second beside nginx+nchan, at 1,000 and 5,000 readers
     connect   seconds to accept 5,000 readers, and memory per idle one
     latency   publish to delivery at 20 events/s
     publish   durable events/s through HTTP
+    commands  commands/s through HTTP, and a snapshot of 50,000 orders
     catchup   100,000 events to one reader after a restart
 
 Each is also ``python -m bench.NAME --help``. Results are printed and written to bench/results/NAME.json.
@@ -14,7 +15,7 @@ development extra.
 import subprocess
 import sys
 
-NAMES = ("fanout", "connect", "latency", "publish", "catchup")
+NAMES = ("fanout", "connect", "latency", "publish", "commands", "catchup")
 
 
 def main() -> int:

@@ -253,6 +253,13 @@ def publisher(target: Target, **options: float) -> Generator:
     return Generator([*python, "--target", target.kind, "--port", str(target.port), *arguments])
 
 
+def commander(target: Target, *, shape: str, **options: float) -> Generator:
+    """commander.py with *shape* and *options* as its long ones."""
+    arguments = [f"--{name}={value:g}" for name, value in options.items()]
+    python: list[str | Path] = [sys.executable, "-S", "-m", "bench.commander"]
+    return Generator([*python, "--port", str(target.port), f"--shape={shape}", *arguments])
+
+
 def measured(generator: Generator, target: Target, log: Store = IN_A_FILE) -> tuple[dict[str, float], dict[str, float]]:
     """The generator's figures, and the CPU seconds that "server" (and "mongod") used in its window."""
     pids = {"server": target.process.pid, **log.meters}

@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 DATA = (
@@ -36,6 +37,7 @@ class Caller:
     """One connection that has at most one request under way."""
 
     sock: socket.socket
+    number: int
     sent_ns: int = 0
     answer: bytes = b""
 
@@ -65,22 +67,35 @@ class Tally:
 
 def main() -> None:
     """Publish as the command line says."""
-    options = _options()
+    options = common_options(__doc__).parse_args()
     event = OURS if options.target == "ours" else NCHAN
+    head = _request_head(options)
+
+    def send(caller: Caller, count: int) -> None:
+        text = (event % caller.sent_ns).encode()
+        body = text if count == 1 else b'{"events":[' + b",".join([text] * count) + b"]}"
+        caller.sock.sendall(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+
+    run(options, send)
+
+
+def run(options: argparse.Namespace, send: Callable[[Caller, int], None]) -> None:
+    """Let as many callers as *options* say *send* (so many at once), and print what came of it."""
     callers = {}
     poller = select.epoll()
-    for _ in range(options.callers):
+    for number in range(options.callers):
         sock = socket.create_connection(("127.0.0.1", options.port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        callers[sock.fileno()] = Caller(sock)
+        callers[sock.fileno()] = Caller(sock, number)
         poller.register(sock, select.EPOLLIN)
     poller.register(sys.stdin, select.EPOLLIN)
-    tally = _publish(options, event, callers, poller)
+    tally = _drive(options, send, callers, poller)
     print(json.dumps(tally.document()), flush=True)
 
 
-def _publish(options: argparse.Namespace, event: str, callers: dict[int, Caller], poller: select.epoll) -> Tally:
-    head = _request_head(options)
+def _drive(
+    options: argparse.Namespace, send: Callable[[Caller, int], None], callers: dict[int, Caller], poller: select.epoll
+) -> Tally:
     idle = list(callers.values())
     tally = Tally(time.monotonic(), _cpu_s())
     warm_until_s = tally.started_s + options.warm if options.window else None
@@ -96,7 +111,9 @@ def _publish(options: argparse.Namespace, event: str, callers: dict[int, Caller]
         if now_s >= end_s or (to_send <= 0 and len(idle) == len(callers)):
             return tally
         while idle and to_send > 0 and (not options.rate or now_s >= due_s):
-            _send(idle.pop(), head, event, min(options.batch, to_send))
+            caller = idle.pop()
+            caller.answer, caller.sent_ns = b"", time.monotonic_ns()
+            send(caller, min(options.batch, to_send))
             to_send -= options.batch
             # Late by more than a second: do not make up for it in a burst.
             due_s = max(due_s + 1 / options.rate, now_s - 1) if options.rate else due_s
@@ -119,14 +136,6 @@ def _request_head(options: argparse.Namespace) -> bytes:
     ).encode()
 
 
-def _send(caller: Caller, head: bytes, event: str, count: int) -> None:
-    caller.sent_ns = time.monotonic_ns()
-    text = (event % caller.sent_ns).encode()
-    body = text if count == 1 else b'{"events":[' + b",".join([text] * count) + b"]}"
-    caller.answer = b""
-    caller.sock.sendall(b"%b%d\r\n\r\n%b" % (head, len(body), body))
-
-
 def _receive(caller: Caller) -> int | None:
     """The nanoseconds since the request, once its answer is complete."""
     piece = caller.sock.recv(262144)
@@ -136,7 +145,7 @@ def _receive(caller: Caller) -> int | None:
     head, found, body = caller.answer.partition(b"\r\n\r\n")
     if not found:
         return None
-    if not head.startswith((b"HTTP/1.1 201", b"HTTP/1.1 202")):
+    if not head.startswith(b"HTTP/1.1 20"):
         raise SystemExit(f"refused: {caller.answer[:500]!r}")
     _, _, rest = head.lower().partition(b"content-length:")
     if len(body) < int(rest.partition(b"\r\n")[0]):
@@ -149,8 +158,9 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def common_options(description: str | None) -> argparse.ArgumentParser:
+    """The options of every generator of requests."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--target", choices=PATHS, default="ours")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--callers", type=int, default=1, help="connections, each with one request under way")
@@ -159,7 +169,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=0, help="stop after so many")
     parser.add_argument("--warm", type=float, default=1.0, help="seconds before the window")
     parser.add_argument("--window", type=float, default=0.0, help="seconds to measure")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

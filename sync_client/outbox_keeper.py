@@ -225,7 +225,7 @@ class OutboxKeeper:
 
     def _new_entry(self, command: PendingCommand, leans: Mapping[str, int]) -> OutboxEntry:
         """At the end of the queue."""
-        last = next(reversed(self.entries.values()), None)
+        last = next(reversed(list(self.entries.values())), None)
         return OutboxEntry(last.place + 1 if last is not None else 1, command, leans=leans)
 
     def _show(self, entry: OutboxEntry) -> Sent:

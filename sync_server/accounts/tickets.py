@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from sync_core.problems import Unauthorized
 from sync_server.access.caller import Caller
-from sync_server.access.rights import Rights
+from sync_server.access.claims import MACHINE
+from sync_server.access.roles import ROLE, Roles
 from sync_server.access.signatures import Signer
 from sync_server.accounts.records import ACCOUNTS_TENANT
 from sync_server.log.appender import Appender
@@ -18,23 +19,25 @@ __all__ = ["TICKET_S", "Tickets"]
 
 TICKET_S = 30.0
 KEPT_MS = 120_000
+"""Longer than a ticket is good for, by more than clocks of several machines differ."""
 
 
 class Tickets:
-    """Issues and redeems."""
+    """Issues and redeems. *wall_ms* is Unix time."""
 
-    def __init__(self, secret: bytes, appender: Appender, *, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, secret: bytes, appender: Appender, roles: Roles, *, wall_ms: Callable[[], int]) -> None:
         self._signer = Signer(secret, "ticket")
         self._appender = appender
+        self._roles = roles
         self._wall_ms = wall_ms
 
     def issue(self, caller: Caller) -> str:
         """A ticket with which somebody is *caller*, once, in the next 30 s."""
         rights = caller.rights
-        permissions = None if rights.permissions is None else sorted(rights.permissions)
+        roles = sorted(label.removeprefix(ROLE) for label in rights.labels if label.startswith(ROLE))
         content = {
             "t": caller.tenant, "p": caller.principal, "c": caller.credential, "x": caller.expires_ms,
-            "r": [permissions, sorted(rights.labels), sorted(rights.bound)],
+            "r": roles, "b": sorted(rights.bound),
         }  # fmt: skip
         return self._signer.sign(content, expires_s=self._wall_ms() / 1000 + TICKET_S)
 
@@ -46,6 +49,7 @@ class Tickets:
         once = Once(OutcomeKey("ticket", str(content["n"])), KEPT_MS)
         if not await self._appender.append(ACCOUNTS_TENANT, once):
             raise Unauthorized("The ticket was used before. Get another one.")
-        permissions, labels, bound = content["r"]
-        rights = Rights(None if permissions is None else frozenset(permissions), frozenset(labels), frozenset(bound))
-        return Caller(content["t"], content["p"], rights, content["x"], content["c"])
+        principal = str(content["p"])
+        subject = principal if principal.startswith(MACHINE) else principal.removeprefix("user:")
+        rights = self._roles.rights(subject, tuple(content["r"]), tuple(content["b"]))
+        return Caller(content["t"], principal, rights, content["x"], content["c"])

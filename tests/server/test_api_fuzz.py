@@ -12,7 +12,7 @@ import httpx2
 
 from tests.servers import SyncServer, clean_environment
 
-MAX_TIME_S = 18
+MAX_TIME_S = 15
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance"
