@@ -4,18 +4,17 @@ import asyncio
 import socket
 import statistics
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from tests.servers import SyncServer
 from tests.streams import Stream, eventually, seqs, stream
 
 BIG = {"eventType": "stage_change", "data": {"newStage": "x", "text": "y" * 100_000}, "orderID": "A"}
 SMALL = {"eventType": "stage_change", "data": {"newStage": "x"}, "orderID": "A"}
-BATCHES = 80
+BATCHES = 25  # 25 MB: far beyond any socket buffer
 
 
 def stalled_connection(port: int) -> socket.socket:
@@ -37,14 +36,11 @@ async def publish(client: httpx2.AsyncClient, event: dict[str, object], count: i
     assert reply.status_code == 201, reply.text
 
 
-async def latencies_ms(client: httpx2.AsyncClient, opened: Stream, count: int) -> list[float]:
-    """From publish to the arrival at *opened*, of single events."""
-    measured = []
-    for _ in range(count):
-        began_s = time.perf_counter()
-        await asyncio.gather(publish(client, SMALL, 1), opened.until("stage_change"))
-        measured.append((time.perf_counter() - began_s) * 1000)
-    return measured
+async def latency_ms(client: httpx2.AsyncClient, opened: Stream) -> float:
+    """From publish to the arrival at *opened*, of a single event."""
+    began_s = time.perf_counter()
+    await asyncio.gather(publish(client, SMALL, 1), opened.until("stage_change"))
+    return (time.perf_counter() - began_s) * 1000
 
 
 def behind(server: SyncServer) -> float:
@@ -52,31 +48,44 @@ def behind(server: SyncServer) -> float:
     return float(text.split("\nsync_readers_behind ")[1].split()[0])
 
 
-@pytest.mark.timeout(180)
-async def test_stalled_readers_cost_no_memory_and_delay_nobody(tmp_path: Path) -> None:
+async def test_stalled_readers_cost_no_memory(tmp_path: Path) -> None:
     with SyncServer(tmp_path, config="[feed]\nwindow_bytes = 1000000\n") as server:
         async with httpx2.AsyncClient(base_url=server.base_url, timeout=60, trust_env=False) as client:
-            async with stream(server.port) as opened:
-                await opened.until("caught_up")
-                before_ms = await latencies_ms(client, opened, 100)
-                stalled = [stalled_connection(server.port) for _ in range(10)]
-                for n in range(BATCHES):  # 80 MB for each of them, far beyond any socket buffer
-                    await publish(client, BIG, 10)
-                    while len(opened.seen) < 101 + 10 * (n + 1):
-                        await opened.next()
-                    if n == BATCHES // 4:
-                        early_mb = rss_mb(server)
-                assert behind(server) == 10
-                assert rss_mb(server) - early_mb < 20
-                after_ms = await latencies_ms(client, opened, 100)
-            # Within noise: the machine of a CI run is shared, so this only tells a delay from none.
-            assert statistics.median(after_ms) < 3 * statistics.median(before_ms) + 5
+            stalled = [stalled_connection(server.port) for _ in range(10)]
+            for n in range(BATCHES):
+                await publish(client, BIG, 10)
+                if n == BATCHES // 4:
+                    early_mb = rss_mb(server)
+            assert behind(server) == 10
+            assert rss_mb(server) - early_mb < 20  # what the ten lack is 180
             for sock in stalled:
                 sock.close()
             await eventually(lambda: behind(server) == 0)
 
 
-@pytest.mark.timeout(180)
+async def test_stalled_readers_delay_nobody(tmp_path: Path) -> None:
+    """Compared with a server without them, event by event: the machine is as busy for both."""
+    config = "[feed]\nwindow_bytes = 1000000\n"
+    with SyncServer(tmp_path / "held", config=config) as held, SyncServer(tmp_path / "free", config=config) as free:
+        stalled = [stalled_connection(held.port) for _ in range(10)]
+        async with AsyncExitStack() as stack:
+            pairs = []
+            for server in (held, free):
+                client = httpx2.AsyncClient(base_url=server.base_url, timeout=60, trust_env=False)
+                await stack.enter_async_context(client)
+                for _ in range(BATCHES):
+                    await publish(client, BIG, 10)
+                opened = await stack.enter_async_context(stream(server.port))
+                await opened.until("caught_up")
+                pairs.append((client, opened))
+            assert behind(held) == 10
+            times_ms = [[await latency_ms(*pair) for pair in pairs] for _ in range(100)]
+        held_ms, free_ms = (statistics.median(column) for column in zip(*times_ms, strict=True))
+        assert held_ms < 2 * free_ms + 2
+        for sock in stalled:
+            sock.close()
+
+
 async def test_a_reader_that_resumes_catches_up_completely(tmp_path: Path) -> None:
     with SyncServer(tmp_path, config="[feed]\nwindow_bytes = 1000000\n") as server:
         async with (
@@ -96,7 +105,6 @@ async def test_a_reader_that_resumes_catches_up_completely(tmp_path: Path) -> No
             assert seqs(opened.envelopes) == list(range(1, 10 * BATCHES + 2))
 
 
-@pytest.mark.timeout(180)
 async def test_a_reader_that_never_resumes_is_closed(tmp_path: Path) -> None:
     with SyncServer(tmp_path, config="[feed]\nslow_close_s = 1\n") as server:
         sock = stalled_connection(server.port)

@@ -16,15 +16,16 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sync_client.attempts import Attempts
 from sync_client.backoff import Rng
 from sync_client.breaker import Breaker
+from sync_client.cache import SQLiteCache
 from sync_client.changes import Changes, StateChange
 from sync_client.delivery import Delivery
 from sync_client.driver import Driver
-from sync_client.errors import CacheError, CacheUnwritable, ClientError, Closed
+from sync_client.errors import CacheError, CacheUnwritable, ClientError, Closed, NoReplica
 from sync_client.event import Event
 from sync_client.gauges import Gauges, health_at_rest
 from sync_client.handlers import Handlers
@@ -33,7 +34,7 @@ from sync_client.intake import Intake, Resync
 from sync_client.keeper import Keeper, open_keeper
 from sync_client.limits import Limits
 from sync_client.logs import get_logger
-from sync_client.options import FilterLike, Options, cache_path, read_filter
+from sync_client.options import FilterLike, Options, cache_path, outbox_path, read_filter
 from sync_client.persistence import export_document
 from sync_client.records import Mark, Saved
 from sync_client.states import Happening, Machine, Policy, Signal, State
@@ -41,6 +42,14 @@ from sync_client.subscriptions import Events, Subscriptions
 from sync_client.tokens import TokenProvider, Tokens
 from sync_client.transport import Transport
 from sync_client.upkeep import Upkeep
+
+if TYPE_CHECKING:  # a client without a replica does without the domain, whose import takes a while
+    from sync_client.collections import Collection
+    from sync_client.outbox import Outbox
+    from sync_client.shop import Shop
+    from sync_core.domain.bays import Bay
+    from sync_core.domain.orders import Order
+    from sync_core.domain.queues import Queue
 
 __all__ = ["StateChange", "SyncClient"]
 
@@ -64,6 +73,10 @@ class SyncClient:
     _delivery: Delivery
     _upkeep: Upkeep
     _gauges: Gauges
+    orders: "Collection[Order]"
+    queues: "Collection[Queue]"
+    bays: "Collection[Bay]"
+    outbox: "Outbox"
 
     def __init__(
         self,
@@ -106,6 +119,7 @@ class SyncClient:
             headers={"X-Client-ID": self.client_id, **self.options.headers},
             trust_env=self.options.trust_env,
         )
+        self._shop = self._make_shop() if self.options.replica else None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -156,6 +170,12 @@ class SyncClient:
             saved = await self._open_cache()
             if self._closed:
                 raise Closed("the client was closed while it started")
+            if self._shop is not None:
+                documents = await self._keeper.run(self._keeper.cache.documents)
+                # Only beside a cache on disk: its lock keeps others away from the outbox too.
+                is_on_disk = isinstance(self._keeper.cache, SQLiteCache)
+                outbox = outbox_path(self.base_url, self.options) if is_on_disk else None
+                await self._shop.open(saved, documents, outbox=outbox)
             self._build(saved)
             try:
                 await self._intake.open()
@@ -164,6 +184,8 @@ class SyncClient:
                 log.warning("cache_unwritable", error=str(exc))
                 self._keeper.note = str(exc)
         except BaseException:
+            if self._shop is not None:
+                await self._shop.aclose()
             if hasattr(self, "_keeper"):
                 await self._keeper.aclose()
             raise
@@ -173,6 +195,9 @@ class SyncClient:
         self._started = True
         self._spawn(self._delivery.run(), "delivery")
         self._spawn(self._upkeep.run(), "upkeep")
+        if self._shop is not None:
+            for name, work in self._shop.begin().items():
+                self._spawn(work, name)
         self._delivery.wake()
         self._driver.start()
         self._driver.signal(Signal.CONNECT)
@@ -200,22 +225,40 @@ class SyncClient:
             progressed=self._progressed,
             resets=lambda: self._intake.facts.resets,
         )
-        self._upkeep = Upkeep(self._keeper, self.options, meter=self._meter, facts=self._intake.facts)
+        self._upkeep = Upkeep(
+            self._keeper, self.options, meter=self._meter, facts=self._intake.facts, stale_s=self._stale_s
+        )
         self._gauges = Gauges(
             self._driver, self._intake, self._keeper, delivered=self._attempts.counts, meter=self._meter
         )
+        if self._shop is not None:
+            self._gauges.outbox = self._shop.courier.health
+            self._tokens.changed = self._shop.courier.token_changed
+            self._shop.build(self._keeper, self._intake, self._driver, news=self._delivery.wake)
+
+    def _make_shop(self) -> "Shop":
+        from sync_client.shop import Shop
+
+        return Shop(view=self.options.filter, rng=self._rng, age_s=self._stale_s)
+
+    def _stale_s(self) -> float | None:
+        """How long ago the server last said how things stand, for clients whose screens show that."""
+        return self.health.stale_for_s if self._shop is not None else None
 
     def _make_intake(self, saved: Saved) -> Intake:
         return Intake(
             self._keeper,
             saved,
-            filter_=self.options.filter,
+            filter_=self.options.feed_filter,
             start=self.options.start,
             resync=self.options.on_reset,
             behind_bytes=int(self.options.cache_max_mb * 1024 * 1024),
             clock=asyncio.get_running_loop().time,
             news=lambda: self._delivery.wake(),
             wants=self._handlers.names,
+            documents=None if self._shop is None else self._shop.replica,
+            types=self.options.filter.event_types,
+            listens=lambda: bool(self._handlers) or bool(self._subscriptions.open()),
         )
 
     def _make_driver(self) -> Driver:
@@ -223,7 +266,7 @@ class SyncClient:
         policy = options.policy or Policy(
             max_reconnect_attempts=options.max_reconnect_attempts, unattended=options.unattended
         )
-        params = {key: ",".join(values) for key, values in options.filter.document().items()}
+        params = {key: ",".join(values) for key, values in options.feed_filter.document().items()}
         return Driver(
             self._transport,
             self._intake,
@@ -253,6 +296,8 @@ class SyncClient:
         if self._starting is not None:
             await asyncio.wait([self._starting], timeout=CLOSE_S)
         self._subscriptions.end()
+        if self._shop is not None:
+            self._shop.end()
         if self._started:
             await asyncio.gather(
                 self._driver.aclose(), self._end_tasks(caller), self._changes.aclose(within_s=CLOSE_S, spare=caller)
@@ -262,6 +307,8 @@ class SyncClient:
                     await self._delivery.aclose(spare=caller)
                     await self._upkeep.save_metrics()
         # While it is being opened it is not ours yet: what opens it closes it.
+        if self._shop is not None and (self._starting is None or self._starting.done()):
+            await self._shop.aclose()
         if hasattr(self, "_keeper") and (self._starting is None or self._starting.done()):
             await self._keeper.aclose()
         self._changes.stir()
@@ -339,6 +386,20 @@ class SyncClient:
         records = await self._keeper.run(self._keeper.cache.events, limit=1_000_000)
         return export_document(records, saved.meta, cursor=self.cursor or None)
 
+    def __getattr__(self, name: str) -> Any:
+        """The documents of a kind: ``orders``, ``queues``, ``bays``. Raises NoReplica."""
+        shop = None if name.startswith("_") else self.__dict__.get("_shop")
+        if shop is not None and name in shop.collections:
+            return shop.collections[name]
+        if shop is not None and name == "outbox":
+            return shop.courier.outbox
+        if shop is None and name in ("orders", "queues", "bays", "outbox"):
+            raise NoReplica(f"this client keeps no {name}: make it with replica=True")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(() if self._shop is None else self._shop.collections)})
+
     @property
     def state(self) -> State:
         if not self._started:
@@ -414,6 +475,8 @@ class SyncClient:
     def _state_changed(self, before: Machine, after: Machine, happening: Happening) -> None:
         self._meter.moved(before, after, now_s=happening.now_s)
         self._changes.stir()
+        if self._shop is not None:
+            self._shop.stir()
         if before.state is after.state:
             return
         at_ms = time.time_ns() // 1_000_000

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast, get_args
+from typing import Any, Generic, Protocol, TypeVar, cast, get_type_hints
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -109,7 +109,8 @@ class Collection(Generic[D]):
         """A command of this kind."""
         commands = self.__dict__.get("_commands", {})
         if name not in commands:
-            raise AttributeError(f"{name!r} is no command; there are {', '.join(sorted(commands))}", name=name, obj=self)
+            known = ", ".join(sorted(commands))
+            raise AttributeError(f"{name!r} is no command; there are {known}", name=name, obj=self)
         return cast("Callable[..., Awaitable[Sent]]", commands[name])
 
     def __dir__(self) -> list[str]:
@@ -161,8 +162,9 @@ _NOTHING = object()
 class Watches:
     """All that is watched. One look for any number of changes in one turn of the event loop."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, *, fresh: Callable[[], bool]) -> None:
         self._replica = replica
+        self._fresh = fresh
         self._all: dict[tuple[str, str | None], weakref.WeakSet[Watch[Any]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_due = False
@@ -202,12 +204,12 @@ class Watches:
         self._is_due = False
         stirred = self._replica.stirred()
         kinds = {ref.kind for ref in stirred}
-        if self._replica.fresh != self._was_fresh:
+        if self._fresh() != self._was_fresh:
             self._was_fresh = not self._was_fresh
             kinds = set(self._replica.domain.kinds)
-        for key in {*stirred, *((kind, None) for kind in kinds)}:
-            watches = self._all.get(tuple(key), ())
-            for watch in watches:
+        keys: list[tuple[str, str | None]] = [*stirred, *((kind, None) for kind in kinds)]
+        for key in keys:
+            for watch in self._all.get(key, ()):
                 watch.ring()
         self._all = {key: watches for key, watches in self._all.items() if watches}
 
@@ -235,22 +237,15 @@ def signature_of(command: Command) -> inspect.Signature:
     path = list(command.path_parameters)
     body = [name for name in fields if name not in path]
     names = [*path, *(n for n in body if fields[n].is_required()), *(n for n in body if not fields[n].is_required())]
-    parameters = [_parameter(name, fields[name]) for name in names]
+    types = get_type_hints(command.input)  # without pydantic's marks
+    parameters = [_parameter(name, fields[name], types[name]) for name in names]
     guard = inspect.Parameter("if_match", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=int | None)
     return inspect.Signature([*parameters, guard], return_annotation=Sent)
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def _parameter(name: str, field: FieldInfo, annotation: Any) -> inspect.Parameter:
     default = inspect.Parameter.empty if field.is_required() else field.default
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    return inspect.Parameter(name, kind, default=default, annotation=_plain(field.annotation))
-
-
-def _plain(annotation: Any) -> Any:
-    """What is left of a type without pydantic's marks."""
-    if hasattr(annotation, "__metadata__"):
-        return _plain(get_args(annotation)[0])
-    return annotation
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
 def checked(command: Command, arguments: dict[str, Any]) -> CommandInput:

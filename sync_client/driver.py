@@ -139,7 +139,7 @@ class Driver:
         activity = effect.activity
         if effect.do is Do.REPORT:
             self.counts.spins += 1
-            self._note_error(effect.reason)
+            self.note_error(effect.reason)
             log.error("spinning", reason=effect.reason)
         elif activity is None:
             raise AssertionError(effect)
@@ -160,7 +160,7 @@ class Driver:
         self._check_sleep()  # a timer may be first to see the other side of a suspend
         if activity is Activity.OPENING_TIMER and activity in self.machine.active:
             self.counts.failed_attempts += Activity.STREAM in self.machine.active
-            self._note_error("stream: bytes, but no `connected`")
+            self.note_error("stream: bytes, but no `connected`")
         self.signal(_DUE[activity])
 
     def _stop(self, activity: Activity) -> None:
@@ -208,14 +208,14 @@ class Driver:
         except RequestFailed as exc:
             self._report_failure(self._role(activity), exc)
         except CacheUnwritable as exc:
-            self._note_error(str(exc))
+            self.note_error(str(exc))
             self._held_until_s = now_s() + CACHE_RETRY_S
             self._report(self._role(activity), Signal.CONSUMER_BEHIND, reason="cache_unwritable")
         except Exception as exc:
             # Ours or the program's: it must neither end the client in silence nor repeat without a pause.
             log.exception("activity_failed", activity=activity.value)
             role = self._role(activity)
-            self._note_error(f"{type(exc).__name__} in {role.value}")
+            self.note_error(f"{type(exc).__name__} in {role.value}")
             self._report(role, FAILED[role], reason=type(exc).__name__)
 
     def _role(self, activity: Activity) -> Activity:
@@ -238,7 +238,7 @@ class Driver:
     def _report_failure(self, activity: Activity, exc: RequestFailed) -> None:
         """An error's signal."""
         reason = str(exc)
-        self._note_error(f"{activity.value}: {reason}")
+        self.note_error(f"{activity.value}: {reason}")
         signal = signal_of(activity, exc, is_open=self.machine.state is State.CONNECTED)
         if signal is Signal.UNAUTHORIZED:
             self._refusal = reason
@@ -250,7 +250,8 @@ class Driver:
         delay_s = None if isinstance(exc, BreakerOpen) else exc.retry_after_s
         self._report(activity, signal, delay_s=delay_s, reason=reason)
 
-    def _note_error(self, text: str) -> None:
+    def note_error(self, text: str) -> None:
+        """Keep it for ``health`` and ``errors``."""
         self.last_error = text
         self.errors = [*self.errors[-19:], (now_s(), text)]
 
@@ -277,13 +278,13 @@ class Driver:
             self._check_sleep()
             if self.machine.state is State.CONNECTED and activity is Activity.STREAM:
                 self.counts.stalls += 1
-                self._note_error("the stream fell silent")
+                self.note_error("the stream fell silent")
                 self._report(activity, Signal.LOST, reason="silence")
             elif activity is Activity.PROBE:
                 self._report(activity, Signal.PROBE_FAILED, reason="no first byte")
             else:
                 self.counts.failed_attempts += 1
-                self._note_error("stream: no first byte")
+                self.note_error("stream: no first byte")
                 self._report(activity, Signal.FIRST_BYTE_MISSED)
 
     def _open(self) -> Any:
@@ -345,7 +346,7 @@ class Driver:
 
     def _ran_out(self, activity: Activity, decoder: SSEDecoder, *, opened: bool, reason: str) -> None:
         """The body is at its end, without a goodbye."""
-        self._note_error(reason)
+        self.note_error(reason)
         activity = self._role(activity)
         retry_ms = decoder.retry_ms if self._honours_retry else None
         pause_s = None if retry_ms is None else retry_ms / 1000
@@ -416,7 +417,7 @@ class Driver:
             page = await self._request(POLL_PATH, params)
         except CursorLost as exc:
             await self._sink.lose_cursor(exc.document)
-            self._note_error(f"poll: {exc}")
+            self.note_error(f"poll: {exc}")
             self._report(Activity.POLL, Signal.RESET, reason=str(exc))
             return
         taken = await self._sink.take_page(page)
@@ -455,7 +456,7 @@ class Driver:
             async with asyncio.timeout(self._limits.token_s):
                 renewed = await self._tokens.renew()
         except Exception as exc:  # noqa: BLE001 - the program's own code; told, and tried again later
-            self._note_error(f"token provider: {type(exc).__name__}")
+            self.note_error(f"token provider: {type(exc).__name__}")
             self._report(Activity.TOKEN, Signal.TOKEN_FAILED, reason=f"token provider: {type(exc).__name__}")
             return
         if renewed:
@@ -470,7 +471,7 @@ class Driver:
         except BreakerOpen:
             raise
         except RequestFailed as exc:
-            self._note_error(str(exc))
+            self.note_error(str(exc))
             raise
 
     async def command(self, method: str, path: str, *, body: bytes | None, key: str, guard: int | None) -> Reply:

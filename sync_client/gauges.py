@@ -1,10 +1,11 @@
 """Reads health and metrics off the running parts. Nothing is kept here; each look makes plain values."""
 
 import time
+from collections.abc import Callable
 
 from sync_client.attempts import DeliveryCounts
 from sync_client.driver import Driver
-from sync_client.health import Health, Meter, Metrics, status_of
+from sync_client.health import Health, Meter, Metrics, OutboxHealth, status_of
 from sync_client.intake import Intake
 from sync_client.keeper import Keeper
 from sync_client.states import Machine, State
@@ -26,10 +27,12 @@ class Gauges:
         self._keeper = keeper
         self._delivered = delivered
         self._meter = meter
+        self.outbox: Callable[[], OutboxHealth] = OutboxHealth
+        """What a client that gives commands has to tell of them."""
 
     def health(self) -> Health:
         """The connection at this moment."""
-        machine, facts = self._driver.machine, self._intake.facts
+        machine, facts, outbox = self._driver.machine, self._intake.facts, self.outbox()
         now_s = time.monotonic()
         for_s = now_s - machine.since_s if machine.since_s else 0.0
         last_byte_s = None if self._driver.last_byte_s is None else max(now_s - self._driver.last_byte_s, 0.0)
@@ -53,12 +56,16 @@ class Gauges:
             resync=self._intake.resync_reason,
             cache=self._keeper.cache.where + (f" ({self._keeper.note})" if self._keeper.note else ""),
             last_error=self._driver.last_error,
+            commands_waiting=outbox.waiting,
+            commands_failed=outbox.failed,
+            commands_held_by=outbox.held_by,
         )
 
     def metrics(self) -> Metrics:
         """Counted since the start, some over all runs."""
         now_s = time.monotonic()
         facts, counts, delivered, meter = self._intake.facts, self._driver.counts, self._delivered, self._meter
+        outbox = self.outbox()
         totals = meter.document(facts.events, now_s=now_s)
         attempts = counts.attempts + counts.polls
         return Metrics(
@@ -79,6 +86,10 @@ class Gauges:
             handler_errors=delivered.handler_errors,
             parked=delivered.parked,
             storage_bytes=self._keeper.cache.size_bytes(),
+            commands_sent=outbox.requests,
+            commands_applied=outbox.applied,
+            commands_refused=outbox.refused,
+            commands_rebased=outbox.rebased,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_client.states import Machine, State
 
-__all__ = ["Health", "Meter", "Metrics", "Status"]
+__all__ = ["Health", "Meter", "Metrics", "OutboxHealth", "Status"]
 
 RATE_WINDOW_S = 60.0
 KEPT_RECOVERIES = 20
@@ -77,6 +77,12 @@ class Health:
     """Why events may be missing, while not everybody who asked to know has been told (`on_resync`); "" else."""
     cache: str
     last_error: str
+    commands_waiting: int = 0
+    """Commands of the outbox that have no answer yet."""
+    commands_failed: int = 0
+    """Those that the server refused for good, kept for a person to look at."""
+    commands_held_by: str = ""
+    """Why those that wait are not sent just now, beside the connection; "" if nothing keeps them."""
 
     @property
     def is_polling_fallback(self) -> bool:
@@ -110,6 +116,25 @@ class Metrics:
     handler_errors: int
     parked: int
     storage_bytes: int
+    commands_sent: int = 0
+    """Requests with commands, repeats counted."""
+    commands_applied: int = 0
+    commands_refused: int = 0
+    commands_rebased: int = 0
+    """Commands that a conflict hook gave another input."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxHealth:
+    """What the outbox has to tell of Health and Metrics."""
+
+    waiting: int = 0
+    failed: int = 0
+    held_by: str = ""
+    requests: int = 0
+    applied: int = 0
+    refused: int = 0
+    rebased: int = 0
 
 
 @dataclass(slots=True)

@@ -51,6 +51,8 @@ DEFAULT_HEARTBEAT_S = 15.0
 STALL_HEARTBEATS = 2.5
 MAX_KNOWN = 5
 MAX_NOTED = 100
+ALWAYS = frozenset({"removed", "sync_failed"})
+"""Types that no filter by type leaves out: of the first the server decides, the second is raised here."""
 
 log = get_logger()
 
@@ -70,7 +72,11 @@ class Documents(Protocol):
 
     def demand(self, reason: str, *, at: Cursor | None) -> None: ...
 
-    def note_time(self, text: Any) -> None: ...
+    def note_time(self, text: Any) -> None:
+        """What the server's clock says."""
+
+    def stands(self, text: Any) -> None:
+        """The feed has come to stand somewhere, and the server's clock says this."""
 
 
 class Resync(enum.Enum):
@@ -117,10 +123,13 @@ class Intake:
         wants: Callable[[str], bool],
         documents: Documents | None = None,
         types: frozenset[str] = frozenset(),
+        listens: Callable[[], bool] = lambda: True,
     ) -> None:
-        """*types*, if any, are what handlers ask for of a feed that brings all types for *documents*."""
+        """*documents* asks the feed for all types. *types*, if any, are those that are for handlers; they are not
+        kept at all as long as nobody *listens*."""
         self._documents = documents
         self._types = types
+        self._listens = listens
         self._keeper = keeper
         self._filter = filter_
         self._filter_text = json.dumps(filter_.document(), sort_keys=True)
@@ -129,6 +138,8 @@ class Intake:
         self._clock = clock
         self._news = news
         self._wants = wants
+        self._has_listeners = False
+        """Once there has been one, the next one finds what came in between."""
         self._lock = asyncio.Lock()
         self._start = start
         self._cursor = saved.cursor or ""
@@ -293,9 +304,16 @@ class Intake:
         """An event, for handlers and replica."""
         if self._documents is None:
             return Arrival(event_id, event_type, text)
-        is_asked_for = not self._types or event_type in self._types or event_type == "removed"
+        is_asked_for = self.is_asked_for(event_type)
         document = None if event_id is None else self._documents.of_event(envelope)
         return Arrival(event_id, event_type, text, document=document, is_asked_for=is_asked_for)
+
+    def is_asked_for(self, event_type: str) -> bool:
+        """Whether it is to be kept for handlers and iterators. Nothing is for a client that has documents only."""
+        if self._documents is None:
+            return True
+        self._has_listeners = self._has_listeners or self._listens()
+        return self._has_listeners and (not self._types or event_type in self._types or event_type in ALWAYS)
 
     def _malformed(self, event_type: str, text: str) -> Arrival:
         """What should be an event and is none: kept aside, and the feed goes on behind it.
@@ -338,7 +356,6 @@ class Intake:
             self.facts.heartbeat_s = float(heartbeat_s)
         self.facts.head = str(data.get("head", ""))
         self._note_tail(0.0)
-        self._note_time(data.get("serverTime"))
         access = data.get("access")
         access = access if is_text(access) else None
         cursor = str(data.get("cursor", ""))
@@ -352,6 +369,8 @@ class Intake:
             self._cursor = cursor
         elif access is not None:
             await self._keeper.commit(Batch(access=access))
+        if self._documents is not None:
+            self._documents.stands(data.get("serverTime"))
         return NOTHING
 
     async def _take_reset(self, document: dict[str, Any]) -> Taken:
@@ -431,11 +450,12 @@ class Intake:
         if self.facts.caught_up:
             self._resets_in_a_row = 0
         self._note_tail(age_s(page.get("tailAgeMs", 0)) or 0.0)
-        self._note_time(page.get("serverTime"))
         cursor = str(page["cursor"])
         if not self._cursor and not arrivals:
             self._start = cursor  # as with a stream's beginning
         await self._store(arrivals, cursor=cursor, source="polling")
+        if self._documents is not None:
+            self._documents.stands(page.get("serverTime"))
         return Taken(behind=self._keeper.backlog_bytes > self._behind_bytes)
 
     async def _store(self, arrivals: list[Arrival], *, cursor: str | None, source: str = "sse") -> None:
@@ -444,7 +464,7 @@ class Intake:
         if moved is None and not arrivals:
             return
         known, news = self._known_after(moved), self._news_of(arrivals)
-        if self._types:
+        if self._documents is not None:
             arrivals = [arrival for arrival in arrivals if arrival.is_asked_for]
         batch = Batch(
             arrivals, source=source, received_at_ms=time_ns() // 1_000_000, cursor=moved, known=known, documents=news
@@ -487,15 +507,11 @@ class Intake:
     def _note_heartbeat(self, event: ServerSentEvent) -> None:
         data = object_of(event.data)
         self.facts.head = str(data.get("head", self.facts.head))
-        self._note_time(data.get("timestamp"))
+        if self._documents is not None:
+            self._documents.note_time(data.get("timestamp"))
         tail_age_s = age_s(data.get("tailAgeMs"))
         if tail_age_s is not None:
             self._note_tail(tail_age_s)
-
-    def _note_time(self, text: Any) -> None:
-        """The server's clock."""
-        if self._documents is not None:
-            self._documents.note_time(text)
 
     def _note_tail(self, age_s: float) -> None:
         self.facts.tail_age_s = age_s

@@ -14,6 +14,8 @@ from sync_core.domain.command import Domain
 
 __all__ = ["Journal"]
 
+CLOSE_S = 0.2
+"""How long a disk that hangs is waited for."""
 PER_COMMAND_BYTES = 512
 """What one takes beside its input and its problem document."""
 
@@ -36,8 +38,11 @@ class Journal:
         self.size_bytes = 0
         self.is_closed = False
 
-    async def open(self, path: Path) -> None:
-        """Read what an earlier run has left. Raises CacheUnwritable; it is in memory then."""
+    async def open(self, path: Path | None) -> None:
+        """Read what an earlier run has left at *path*. Raises CacheUnwritable; it is in memory only then."""
+        self.is_closed = False
+        if path is None:
+            return
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-client-outbox")
         try:
             file = self.file = await self._call(lambda: OutboxFile(path, self._domain))
@@ -52,9 +57,13 @@ class Journal:
         self.is_closed = True
         thread, self._thread = self._thread, None
         if thread is not None:
-            if self.file is not None:
-                await asyncio.wrap_future(thread.submit(self.file.close))
-            thread.shutdown(wait=True)
+            closing = asyncio.wrap_future(thread.submit(self._close_file))
+            done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
+            thread.shutdown(wait=bool(done))
+
+    def _close_file(self) -> None:
+        if self.file is not None:
+            self.file.close()
 
     async def write(self, *, put: Sequence[OutboxEntry] = (), drop: Iterable[str] = ()) -> None:
         """One commit, durable when it returns. Raises CacheUnwritable with nothing changed, Closed."""

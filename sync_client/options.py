@@ -14,7 +14,7 @@ from sync_core.cursor import EARLIEST, NOW, Cursor, MalformedCursor
 from sync_core.filters import Filter
 from sync_core.problems import InvalidRequest
 
-__all__ = ["FilterLike", "Options", "cache_path", "default_cache_dir", "read_filter"]
+__all__ = ["FilterLike", "Options", "cache_path", "default_cache_dir", "outbox_path", "read_filter"]
 
 FilterLike = Filter | Mapping[str, str | Iterable[str]] | None
 """``{"orderID": "ORDER-001", "eventTypes": ["stage_change", "payment_update"]}``, or None for everything."""
@@ -42,6 +42,8 @@ class Options:
     """Whose token it is; two people at one till do not share a cache."""
     unattended: bool = False
     """Try again every 5 minutes even when not let in."""
+    replica: bool = False
+    """Keep the shop's documents too: ``client.orders``, ``client.queues``, ``client.bays``, and their commands."""
     hide_own: bool = True
     """Do not hand out events that this very instance caused."""
     max_reconnect_attempts: int = 5
@@ -60,6 +62,11 @@ class Options:
     verify_tls: bool = True
     trust_env: bool = True
     """Use HTTPS_PROXY and its like."""
+
+    @property
+    def feed_filter(self) -> Filter:
+        """What is asked of the server: a replica needs all types."""
+        return Filter(tags=self.filter.tags) if self.replica else self.filter
 
     def __post_init__(self) -> None:
         faults = []
@@ -114,6 +121,11 @@ def cache_path(base_url: str, options: Options) -> Path:
     digest = hashlib.sha256(whose.encode()).hexdigest()[:12]
     slug = _SLUG.sub("-", options.client_name).strip("-")[:40] or "client"
     return (options.cache_dir or default_cache_dir()) / f"{slug}-{digest}.db"
+
+
+def outbox_path(base_url: str, options: Options) -> Path:
+    """The file of the commands that wait; beside the cache."""
+    return cache_path(base_url, options).with_suffix(".outbox.sqlite")
 
 
 def _is_cursor(text: str) -> bool:

@@ -24,7 +24,7 @@ from sync_client.errors import CacheUnwritable
 from sync_client.pending import OutboxEntry, OutboxState, PendingCommand
 from sync_core.domain.command import Domain
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "OUTBOX_COLUMNS", "OutboxDamaged", "OutboxFile", "outbox_path"]
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "OUTBOX_COLUMNS", "OutboxDamaged", "OutboxFile"]
 
 APPLICATION_ID = 0x6F736F62  # "osob"
 FORMAT_VERSION = 1
@@ -48,11 +48,6 @@ class OutboxDamaged(sqlite3.DatabaseError):
 
 class _Foreign(sqlite3.DatabaseError):
     """The file is sound and not of this format."""
-
-
-def outbox_path(cache_path: Path) -> Path:
-    """Where the outbox of the client with that cache is."""
-    return cache_path.with_suffix(".outbox.sqlite")
 
 
 class OutboxFile:

@@ -114,8 +114,7 @@ class OutboxKeeper:
 
     async def open(self, path: Path | None) -> None:
         """Read what an earlier run has left; in memory only where *path* is None. Raises CacheUnwritable."""
-        if path is not None:
-            await self._journal.open(path)
+        await self._journal.open(path)
         self._unsettled = {key for key, entry in self.entries.items() if entry.state is OutboxState.IN_FLIGHT}
 
     async def tell(self) -> None:

@@ -40,6 +40,9 @@ class PendingCommand:
         """The document that it is about."""
         return self.command.target_ref(self.given)
 
+    def __repr__(self) -> str:
+        return f"PendingCommand({self.name} {self.given!r}, key={self.key!r}, guard={self.guard})"
+
     def body(self) -> bytes | None:
         """The request's JSON: what was given beside the path; None for a command that has nothing beside it."""
         if not self.command.body_fields:

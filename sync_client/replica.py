@@ -183,6 +183,12 @@ class Replica:
         """The server's clock says *text* (ISO 8601)."""
         self.server_ms = max(self.server_ms, documents.time_ms(text))
 
+    def stands(self, text: Any) -> None:
+        """The feed has come to stand somewhere: a snapshot may be fetched. The server's clock says *text*."""
+        self.note_time(text)
+        if self.due:
+            self.changed()
+
     def _replace(self, stored: Iterable[StoredDocument]) -> None:
         before = self._held
         self._held = {kind: {} for kind in self.domain.kinds}

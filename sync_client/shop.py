@@ -1,26 +1,33 @@
-"""The shop's state as a client with ``replica=True`` has it: the documents, and whatever keeps them up to date.
+"""The shop's state as a client with ``replica=True`` has it: documents, commands, and what looks after both.
 
-Made with the client, so that programs can name what they want before the start; ``load`` it from the cache, ``build``
+Made with the client, so that programs can name what they want before the start; ``open`` it from the disk, ``build``
 it around the connection, then ``begin``. Nothing of it, nor of the domain, is imported by a client without.
 """
 
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sync_client.backoff import Rng
-from sync_client.collections import Collection, Owner, Watches
+from sync_client.collections import Collection, Watches
+from sync_client.courier import Courier
+from sync_client.documents import time_ms
 from sync_client.driver import Driver
+from sync_client.errors import ClientError
 from sync_client.intake import Intake
 from sync_client.keeper import Keeper
 from sync_client.outbox_keeper import Seen
 from sync_client.pending import PendingCommand
 from sync_client.records import Arrival, Batch, Saved, StoredDocument
 from sync_client.replica import Replica
+from sync_client.sent import Sent
 from sync_client.snapshot import Snapshots
 from sync_client.states import State
+from sync_client.upkeep import HEARD_KEY
 from sync_client.wire import cursor_of
 from sync_core.domain.catalog import DOMAIN
+from sync_core.domain.command import Command, CommandInput
 from sync_core.domain.document import Document, Ref
 from sync_core.filters import Filter
 
@@ -31,33 +38,41 @@ STANDS = frozenset({State.CONNECTED, State.POLLING})
 
 
 class Shop:
-    """See the module. *owner* is the client, for what its collections need of it."""
+    """See the module. *age_s* tells how long ago the server last said how things stand; None before it did."""
 
     _keeper: Keeper
     _intake: Intake
+    _driver: Driver
     _snapshots: Snapshots
 
-    def __init__(self, owner: Owner, *, view: Filter, rng: Rng) -> None:
+    def __init__(self, *, view: Filter, rng: Rng, age_s: Callable[[], float | None]) -> None:
         self._view = view
         self._rng = rng
-        self.domain = DOMAIN
+        self._age_s = age_s
+        self._heard_ms = 0
         self.replica = Replica(DOMAIN, view=view)
-        self.watches = Watches(self.replica)
+        self.watches = Watches(self.replica, fresh=lambda: self.fresh)
+        self.courier = Courier(DOMAIN, self, rng=rng)
         self.collections: Mapping[str, Collection[Document]] = {
-            kind.plural: Collection(kind, self.replica, self.watches, owner, DOMAIN.of(kind))
+            kind.plural: Collection(kind, self.replica, self.watches, self, DOMAIN.of(kind))
             for kind in DOMAIN.kinds.values()
         }
 
     # -- life -------------------------------------------------------------------------------------------
 
-    def load(self, saved: Saved, documents: Sequence[StoredDocument]) -> None:
-        """What an earlier run has left."""
+    async def open(self, saved: Saved, documents: Sequence[StoredDocument], *, outbox: Path | None) -> None:
+        """What an earlier run has left, in the cache and at *outbox* (None: only in memory)."""
+        self._heard_ms = time_ms(saved.meta.get(HEARD_KEY))
         self.replica.load(documents, complete_to=cursor_of(saved.complete_to), due=saved.snapshot_due)
+        await self.courier.open(outbox)
 
-    def build(self, keeper: Keeper, intake: Intake, driver: Driver) -> None:
-        """Around the connection."""
+    def build(self, keeper: Keeper, intake: Intake, driver: Driver, *, news: Callable[[], None]) -> None:
+        """Around the connection. *news* is called when there are events of our own to be handed out."""
+        self._news = news
         self._keeper = keeper
         self._intake = intake
+        self._driver = driver
+        self.courier.build(driver)
         self._snapshots = Snapshots(
             self.replica,
             keeper,
@@ -79,15 +94,42 @@ class Shop:
     def begin(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run beside the connection, by name."""
         self.watches.begin()
-        return {"snapshot": self._snapshots.run()}
+        return {"snapshot": self._snapshots.run(), "outbox": self.courier.run()}
 
     def stir(self) -> None:
-        """The connection is in another state, or stands somewhere else."""
+        """The connection may be in another state."""
         self._snapshots.wake()
+        self.courier.stir(self._driver.machine.state)
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Nothing more will be shown."""
         self.watches.end()
+
+    async def aclose(self) -> None:
+        """Let go of the outbox, after what has begun was cancelled. Idempotent."""
+        await self.courier.aclose()
+
+    # -- what collections ask (collections.Owner) ---------------------------------------------------------
+
+    @property
+    def fresh(self) -> bool:
+        return self.replica.fresh and not self.courier.unsettled
+
+    @property
+    def age_s(self) -> float | None:
+        age_s = self._age_s()
+        if age_s is not None or not self._heard_ms:
+            return age_s
+        # Of an earlier run's knowledge only the wall clock knows.
+        return max(time.time_ns() // 1_000_000 - self._heard_ms, 0) / 1000
+
+    def check(self) -> None:
+        if not self.watches.has_begun:
+            raise ClientError("the client has not been started: use `async with`, or await start()")
+
+    async def submit(self, command: Command, given: CommandInput, *, if_match: int | None) -> Sent:
+        self.check()
+        return await self.courier.submit(command, given, if_match=if_match)
 
     # -- the picture (outbox_keeper.Picture) ------------------------------------------------------------
 
@@ -113,6 +155,7 @@ class Shop:
         self, documents: Mapping[str, Any], pending: Sequence[PendingCommand], arrivals: Sequence[Arrival]
     ) -> None:
         replica = self.replica
+        arrivals = [arrival for arrival in arrivals if self._intake.is_asked_for(arrival.event_type)]
         if "cursor" in documents:
             found = replica.of_answer(documents, at=cursor_of(self._intake.received))
         else:
@@ -122,3 +165,5 @@ class Shop:
             received_at_ms = time.time_ns() // 1_000_000
             await self._keeper.commit(Batch(arrivals, source="local", received_at_ms=received_at_ms, documents=news))
         replica.apply(news, pending=pending)
+        if arrivals:
+            self._news()

@@ -107,8 +107,10 @@ class Snapshots:
                 await self._bell.wait()
                 return
         with suppress(CacheUnwritable):
-            while await self._intake.apart(self._forget) == MAX_EXPIRED:
-                await asyncio.sleep(0)
+            while True:
+                if await self._intake.apart(self._forget) < MAX_EXPIRED:
+                    return
+                await asyncio.sleep(0)  # others have a turn
 
     async def _forget(self) -> int:
         """Documents that need not be known any more; how many."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from sync_client.errors import CacheError
@@ -13,19 +14,31 @@ from sync_client.options import Options
 from sync_client.persistence import configuration
 from sync_core.times import iso_from_ms
 
-__all__ = ["Upkeep"]
+__all__ = ["HEARD_KEY", "Upkeep"]
 
 EVERY_S = 10.0
+HEARD_KEY = "heardAt"
+"""Where the cache keeps when the server last said how things stand (ISO 8601)."""
 
 
 class Upkeep:
     """Runs as one task, ``run``, until cancelled."""
 
-    def __init__(self, keeper: Keeper, options: Options, *, meter: Meter, facts: Facts) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        options: Options,
+        *,
+        meter: Meter,
+        facts: Facts,
+        stale_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """*stale_s*: how long ago the server last said how things stand, if that is to be remembered."""
         self._keeper = keeper
         self._options = options
         self._meter = meter
         self._facts = facts
+        self._stale_s = stale_s
 
     async def run(self) -> None:
         """Retention and metrics, every 10 s."""
@@ -42,6 +55,8 @@ class Upkeep:
                 if self._facts.events != saved_events:
                     saved_events = self._facts.events
                     await self.save_metrics()
+                else:
+                    await self._save_heard()
 
     async def save_configuration(self) -> None:
         """Raises CacheUnwritable, as ``save_metrics``."""
@@ -53,6 +68,13 @@ class Upkeep:
     async def save_metrics(self) -> None:
         document = self._meter.document(self._facts.events, now_s=time.monotonic())
         await self._keeper.run(self._keeper.cache.set_meta, "connectionMetrics", json.dumps(document))
+        await self._save_heard()
+
+    async def _save_heard(self) -> None:
+        stale_s = self._stale_s()
+        if stale_s is not None:
+            heard_ms = time.time_ns() // 1_000_000 - int(stale_s * 1000)
+            await self._keeper.run(self._keeper.cache.set_meta, HEARD_KEY, iso_from_ms(heard_ms))
 
     async def note_connection(self, at_ms: int) -> None:
         """A stream was opened."""

@@ -21,11 +21,12 @@ from pydantic import (
     StringConstraints,
 )
 
-from sync_core.filters import ENTITY_ID_PATTERN, EVENT_TYPE_PATTERN
+from sync_core.filters import ENTITY_ID_PATTERN, ENTITY_KEYS, EVENT_TYPE_PATTERN
 
 __all__ = [
     "CONTROL_EVENTS",
     "INTEGRATION_TYPES",
+    "MAX_AUDIENCE",
     "MAX_EVENT_BYTES",
     "Delivery",
     "EventInput",
@@ -35,6 +36,8 @@ __all__ = [
 
 MAX_EVENT_BYTES = 256 * 1024
 """Most bytes of one event's envelope as UTF-8 JSON."""
+
+MAX_AUDIENCE = 32
 
 CONTROL_EVENTS = frozenset({"connected", "caught_up", "heartbeat", "reset", "removed", "goodbye"})
 """Raised by the feed itself; never logged, never publishable."""
@@ -58,6 +61,14 @@ def _in_utc(moment: datetime) -> datetime:
 
 EntityID = Annotated[str, StringConstraints(pattern=ENTITY_ID_PATTERN)]
 TypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
+AudienceLabel = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^(role:|user:|({'|'.join(ENTITY_KEYS)})=)[^\x00-\x20\x7f-\xa0,\u2028\u2029]"
+        r"[^\x00-\x1f\x7f-\x9f,\u2028\u2029]{0,127}$"
+    ),
+]
+"""``role:csr``, ``user:12``, or an entity (``bayID=B1``) to which a reader may be bound."""
 Time = Annotated[AwareDatetime, BeforeValidator(_iso_text), AfterValidator(_in_utc)]
 
 
@@ -190,3 +201,7 @@ class EventInput(BaseModel):
     """The client's own time; kept as ``occurredAt``, since the log's time is the server's."""
     key: EntityID | None = None
     """Idempotency key, unique per tenant and principal."""
+    audience: Annotated[list[AudienceLabel], Field(min_length=1, max_length=MAX_AUDIENCE)] | None = None
+    """Who alone may see it; without one everybody who may see events that tell of no document. Not shown to anybody."""
+    sample: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
+    """The share of its readers that it is delivered to; gives and takes no access. Not shown to anybody."""

@@ -1,8 +1,8 @@
 """The composition root: which parts there are, and how they hang together.
 
 ``open_application`` builds log, appender, feed and routes and gives the ASGI application. Its outermost layer
-does what every response needs (an id, errors as problem documents) and serves the event stream itself, on the
-ASGI server's own ``send``; everything else goes through Starlette's router.
+does what every response needs (an id, headers, errors as problem documents), asks the guard who calls, and serves the
+event stream itself, on the ASGI server's own ``send``; everything else goes through Starlette's router.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import random
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, nullcontext
 from time import time_ns
 
 import structlog
@@ -23,31 +23,45 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from sync_core.domain.catalog import DOMAIN
+from sync_core.events import EventRegistry
 from sync_core.problems import InvalidRequest, MethodNotAllowed, NotFound, OutcomeUnknown, Problem
-from sync_server.access.caller import OPEN_CALLER
+from sync_server.access.limits import Limits
+from sync_server.accounts.open import Accounts, verifiers_of
+from sync_server.accounts.routes import LOGIN_PATH, me_route
 from sync_server.api.documents import Documents
 from sync_server.api.health import Health
 from sync_server.api.paths import POLL_PATH
 from sync_server.api.problem import problem_response
 from sync_server.api.publish import Publish
 from sync_server.api.routing import merged
+from sync_server.api.webhooks import WEBHOOKS_PREFIX, Webhooks
 from sync_server.commands.dispatch import Dispatch
 from sync_server.commands.routes import command_routes
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import FeedSettings
 from sync_server.feed.poll import Poll
 from sync_server.feed.stream import STREAM_PATH, EventStream
+from sync_server.gate.guard import Guard, PublicPaths
+from sync_server.gate.headers import ResponseHeaders, with_headers
+from sync_server.gate.proxies import Proxies
 from sync_server.log.appender import Appender
 from sync_server.log.base import EventLog, LogError, LogMisconfigured, LogUnavailable
 from sync_server.log.open import open_log
 from sync_server.log.retention import Retention, enforce
 from sync_server.metrics import Metrics
 from sync_server.reference.routes import Reference
+from sync_server.sections import LimitsSection
 from sync_server.settings import Settings
 
 __all__ = ["Application", "open_application"]
 
 RETENTION_INTERVAL_S = 60.0
+PUBLIC = PublicPaths(
+    paths=frozenset({LOGIN_PATH}),
+    prefixes=(WEBHOOKS_PREFIX,),  # webhooks have signatures of their own
+    uncounted=frozenset({"/healthz", "/readyz"}),
+)
+"""What needs no credential. Everything else does, also what is not there."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger("sync_server")
@@ -64,10 +78,16 @@ class Application:
         health: Health,
         *,
         routes: Iterable[BaseRoute] = (),
+        guard: Guard | None = None,
+        proxies: Proxies | None = None,
+        headers: ResponseHeaders | None = None,
     ) -> None:
         self.event_log = event_log
         self.feed = feed
         self.publish = publish
+        self._guard = guard or Guard(None, Limits(LimitsSection()), PUBLIC, metrics=Metrics(CollectorRegistry()))
+        self._proxies = proxies or Proxies()
+        self._headers = headers or ResponseHeaders()
         self._stream = EventStream(feed)
         self.routes: tuple[BaseRoute, ...] = (
             # GET and HEAD are listed for the answer to other methods; the stream never gets here.
@@ -83,28 +103,26 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        scope.setdefault("state", {}).setdefault("caller", OPEN_CALLER)
+        scope.setdefault("state", {})
         scope["app"] = self  # makes the router raise its refusals instead of answering in plain text
+        self._proxies.locate(scope)
         request_id = _request_id(scope)
-        header = (b"x-request-id", request_id)
+        added = [(b"x-request-id", request_id), *self._headers.of(scope)]
         started = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), header]
+                message["headers"] = with_headers(message.get("headers", ()), added)
             await send(message)
 
         try:
-            if scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
-                await self._stream(scope, receive, send, begin=send_with_id)
-            else:
-                await self._router(scope, receive, send_with_id)
+            await self._answer(scope, receive, send, begin=send_with_headers)
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send_with_id)
+            await problem_response(problem)(scope, receive, send_with_headers)
         except HTTPException as refusal:
-            await _refusal_response(scope, refusal)(scope, receive, send_with_id)
+            await _refusal_response(scope, refusal)(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass
         except asyncio.CancelledError:
@@ -112,13 +130,26 @@ class Application:
                 raise
             if not started:  # cut off: the time for requests that are under way is over
                 unknown = OutcomeUnknown("The server is shutting down; send again with the same keys.", retry_after_s=1)
-                await problem_response(unknown)(scope, receive, send_with_id)
+                await problem_response(unknown)(scope, receive, send_with_headers)
         except Exception:
             log.exception("request_failed", path=scope["path"], request_id=request_id.decode())
             if started:
                 raise  # nothing can be said any more; the server cuts the connection
             bug = _Bug(f"This is a fault of the server; its log tells more under {request_id.decode()}.")
-            await problem_response(bug)(scope, receive, send_with_id)
+            await problem_response(bug)(scope, receive, send_with_headers)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, begin: Send) -> None:
+        """*begin* sends the head, and all of what is no stream. Raises Problem, HTTPException."""
+        preflight = self._headers.preflight(scope)
+        if preflight is not None:
+            await preflight(scope, receive, begin)
+            return
+        receive = await self._guard.admit(scope, receive)
+        if scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
+            with self._guard.stream(scope):
+                await self._stream(scope, receive, send, begin=begin)
+        else:
+            await self._router(scope, receive, begin)
 
 
 class _Bug(Problem):
@@ -132,6 +163,7 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
     Raises LogMisconfigured. A log that does not answer yet is no error: it is asked again.
     """
     metrics = Metrics(CollectorRegistry())
+    verifiers = verifiers_of(settings.access.jwt)
     event_log = open_log(settings.log)
     try:
         try:
@@ -154,24 +186,63 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             metrics=metrics,
             is_writing=appender.is_writing,
         )
-        async with feed.run():
-            feed.spawn(_retain(event_log, settings))
-            routes = [
-                *Documents(DOMAIN, event_log, wall_ms=_wall_ms).routes(),
-                *command_routes(Dispatch(DOMAIN, appender)),
-                *Reference(DOMAIN, registry, version=importlib.metadata.version("order-sync")).routes(),
-            ]
-            try:
-                yield Application(
-                    event_log, feed, Publish(registry, appender, feed), Health(feed, metrics), routes=routes
-                )
-            finally:
-                await appender.aclose()
+        accounts = None
+        if settings.access.mode == "required":
+            accounts = Accounts(settings.access, verifiers, domain=DOMAIN, event_log=event_log, appender=appender)
+        with closing(accounts) if accounts is not None else nullcontext():
+            async with feed.run():
+                feed.spawn(_retain(event_log, settings, accounts))
+                if accounts is not None:
+                    await accounts.begin(feed)
+                try:
+                    yield _application(settings, registry, event_log, appender, feed, accounts)
+                finally:
+                    await appender.aclose()
     finally:
         await event_log.aclose()
 
 
-async def _retain(event_log: EventLog, settings: Settings) -> None:
+def _application(
+    settings: Settings,
+    registry: EventRegistry,
+    event_log: EventLog,
+    appender: Appender,
+    feed: Feed,
+    accounts: Accounts | None,
+) -> Application:
+    """The routes and what stands in front of them."""
+    publish = Publish(registry, appender, feed)
+    limits = settings.limits
+    if accounts is None:  # all are one caller; what is left is the maximum of streams
+        limits = limits.model_copy(
+            update={"streams_per_principal": limits.streams, "streams_per_address": limits.streams}
+        )
+    guard = Guard(
+        accounts.authenticator if accounts is not None else None,
+        Limits(limits, workers=settings.server.workers),
+        PUBLIC,
+        metrics=feed.metrics,
+    )
+    routes = [
+        *Documents(DOMAIN, event_log, wall_ms=_wall_ms).routes(),
+        *command_routes(Dispatch(DOMAIN, appender)),
+        *Reference(DOMAIN, registry, version=importlib.metadata.version("order-sync")).routes(),
+        *Webhooks(settings.webhooks, publish, wall_ms=_wall_ms).routes(),
+        *(accounts.routes if accounts is not None else [me_route()]),
+    ]
+    return Application(
+        event_log,
+        feed,
+        publish,
+        Health(feed, feed.metrics),
+        routes=routes,
+        guard=guard,
+        proxies=Proxies(settings.access.trusted_proxies),
+        headers=ResponseHeaders(settings.access.cors_origins),
+    )
+
+
+async def _retain(event_log: EventLog, settings: Settings, accounts: Accounts | None) -> None:
     """Trim every tenant's log once a minute; processes that do it at the same time do no harm."""
     retention = Retention(
         max_age_ms=int(settings.retention.max_age.total_seconds() * 1000),
@@ -182,7 +253,9 @@ async def _retain(event_log: EventLog, settings: Settings) -> None:
         try:
             for tenant in await event_log.tenants():
                 await enforce(event_log, tenant, retention, now_ms=_wall_ms())
-        except LogError as exc:
+            if accounts is not None:
+                await accounts.upkeep()
+        except (LogError, Problem) as exc:
             log.info("retention_postponed", error=str(exc))
         except Exception:
             log.exception("retention_failed")

@@ -50,3 +50,6 @@ class Metrics:
         )
         self.slow_closes = Counter("sync_slow_closes", "Streams closed because they did not read", registry=registry)
         self.polls = Counter("sync_polls", "Polls answered, by status", ["status"], registry=registry)
+        self.refusals = Counter(
+            "sync_refusals", "Requests that were not let in, by status", ["status"], registry=registry
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,9 +22,10 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from sync_core.domain.catalog import REGISTRY
+from sync_core.domain.catalog import DOMAIN, REGISTRY
 from sync_core.events import Delivery, EventRegistry, EventType
 from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN
+from sync_server.permissions import known_permissions
 
 __all__ = [
     "AccessSection",
@@ -39,10 +41,14 @@ __all__ = [
     "WebhookSection",
     "checked",
     "fault_details",
+    "name_of",
 ]
 
 MIN_SECRET_BYTES = 32
+MIN_SECRET_CHARACTERS = 10
 _SAFE_URL = re.compile(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
+_TENANT = re.compile(r"[a-z0-9-]{1,64}")
+_PERMISSIONS = known_permissions(DOMAIN)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_DURATION_S = 100 * 366 * 86400
 
@@ -77,6 +83,27 @@ def _duration(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
+def _strong(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if len(text.encode()) < MIN_SECRET_BYTES or len(set(text)) < MIN_SECRET_CHARACTERS:
+        raise ValueError(f"too weak: at least {MIN_SECRET_BYTES} random bytes, such as `openssl rand -base64 48` gives")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_strong)]
+
+
+def _readable(path: Path) -> Path:
+    try:
+        path.open("rb").close()
+    except OSError as exc:
+        raise ValueError(f"cannot be read: {exc.strerror}") from None
+    return path
+
+
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -95,6 +122,14 @@ class ServerSection(Section):
     workers: int = Field(1, ge=1, le=256)
     drain_s: float = Field(10.0, ge=0, le=600)
     allow_open_network: bool = False
+    tls_certificate: ReadableFile | None = None
+    tls_key: ReadableFile | None = None
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> "ServerSection":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
 
 
 class SQLiteSection(Section):
@@ -137,12 +172,19 @@ class JWTSection(Section):
     """Tokens of an identity provider. One of secret, public_key_file and jwks_url for each."""
 
     algorithm: Literal["HS256", "RS256", "ES256"] | None = None
-    secret: SecretStr | None = None
-    public_key_file: Path | None = None
+    secret: Secret | None = None
+    public_key_file: ReadableFile | None = None
     jwks_url: str | None = None
     issuer: str | None = None
     audience: str | None = None
     leeway_s: float = Field(30.0, ge=0, le=300)
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe_url(cls, url: str | None) -> str | None:
+        if url is not None and not _SAFE_URL.match(url):
+            raise ValueError("begins with https://, or whoever is on the way decides whose tokens count")
+        return url
 
     @model_validator(mode="after")
     def _one_source(self) -> "JWTSection":
@@ -153,48 +195,64 @@ class JWTSection(Section):
             raise ValueError(f"a secret is for HS256, not for {self.algorithm}")
         if self.public_key_file is not None and self.algorithm not in ("RS256", "ES256"):
             raise ValueError('public_key_file needs algorithm = "RS256" or "ES256": a key belongs to one algorithm')
-        if self.secret is not None and len(self.secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"secret has at least {MIN_SECRET_BYTES} bytes: openssl rand -base64 48")
-        if self.jwks_url is not None and not re.match(
-            r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]", self.jwks_url
-        ):
-            raise ValueError("jwks_url begins with https://, or whoever is on the way decides whose tokens count")
+        if self.jwks_url is not None and self.algorithm is not None:
+            raise ValueError("with jwks_url each key says itself which algorithm it is for; leave algorithm out")
+        if self.secret is None and self.audience is None:
+            raise ValueError("needs an audience: the provider signs tokens for other services with the same keys")
         return self
 
 
 class RoleSection(Section):
     permissions: tuple[str, ...]
 
+    @field_validator("permissions")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(names) - _PERMISSIONS):
+            raise ValueError(f"there is no permission {unknown[0]!r}; there are {', '.join(sorted(_PERMISSIONS))}")
+        return names
+
 
 class WebhookSection(Section):
-    """An integration that signs its requests. *event_type* is what it publishes; *keys* map entity keys, *data*
-    data fields to places in its JSON (``/doc/id``)."""
+    """An integration that signs its requests, and the event that each becomes.
 
-    secret: SecretStr
+    *keys* (entity keys) and *data* (fields) say where in its JSON the values stand, as JSON Pointers (``/doc/id``);
+    without *data* all of it is the event's data. *key* is where it names what it tells of, so that a repetition is
+    known.
+    """
+
+    secret: Secret
     event_type: str = Field(pattern=EVENT_TYPE_PATTERN)
-    tenant: str = Field("default", pattern=r"^[a-z0-9-]{1,64}$")
+    tenant: str = Field("default", pattern=f"^{_TENANT.pattern}$")
     signature_header: str = Field("X-Signature", pattern=r"^[A-Za-z0-9-]{1,64}$")
     timestamp_header: str = Field("X-Timestamp", pattern=r"^[A-Za-z0-9-]{1,64}$")
+    key: str | None = None
     keys: dict[str, str] = {}
     data: dict[str, str] = {}
     audience: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _usable(self) -> "WebhookSection":
-        if len(self.secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"secret has at least {MIN_SECRET_BYTES} bytes: openssl rand -base64 48")
-        if unknown := sorted(set(self.keys) - set(ENTITY_KEYS)):
-            raise ValueError(f"keys: {unknown[0]!r} is no entity key; there are {', '.join(ENTITY_KEYS)}")
-        if wrong := sorted(p for p in (*self.keys.values(), *self.data.values()) if not p.startswith("/")):
-            raise ValueError(f"{wrong[0]!r} is no place in JSON; it begins with a slash, such as /doc/id")
-        return self
+    @field_validator("key")
+    @classmethod
+    def _place(cls, place: str | None) -> str | None:
+        if place is not None and not place.startswith("/"):
+            raise ValueError(f"{place!r} is no place in JSON; it begins with a slash, such as /doc/id")
+        return place
+
+    @field_validator("keys", "data")
+    @classmethod
+    def _places(cls, places: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if info.field_name == "keys" and (unknown := sorted(set(places) - set(ENTITY_KEYS))):
+            raise ValueError(f"{unknown[0]!r} is no entity key; there are {', '.join(ENTITY_KEYS)}")
+        for place in places.values():
+            cls._place(place)
+        return places
 
 
 class AccessSection(Section):
     """Who is let in. ``open``: everybody who can reach the server."""
 
     mode: Literal["open", "required"] = "open"
-    secret: SecretStr | None = None
+    secret: Secret | None = None
     session: Duration = timedelta(hours=12)
     tenants: tuple[str, ...] | Literal["any"] = ("default",)
     jwt: tuple[JWTSection, ...] = ()
@@ -202,12 +260,13 @@ class AccessSection(Section):
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
 
-    @field_validator("secret")
+    @field_validator("tenants")
     @classmethod
-    def _strong(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"has at least {MIN_SECRET_BYTES} bytes: openssl rand -base64 48")
-        return secret
+    def _names(cls, tenants: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        for tenant in tenants if isinstance(tenants, tuple) else ():
+            if not _TENANT.fullmatch(tenant):
+                raise ValueError(f"{tenant!r} is no tenant; it has 1 to 64 of a-z, 0-9 and hyphens")
+        return tenants
 
     @field_validator("cors_origins")
     @classmethod
@@ -236,21 +295,25 @@ class AccessSection(Section):
             raise ValueError(
                 'mode = "required" needs a secret, which signs sessions and tickets: openssl rand -base64 48'
             )
+        if self.mode == "open" and (self.secret is not None or self.jwt or self.roles):
+            raise ValueError('mode = "open" lets everybody in, whatever else is set here; use mode = "required"')
         return self
 
 
 class LimitsSection(Section):
     """Rates as the library `limits` writes them (``10/second``), for each principal and for each address."""
 
-    connects: str = "60/minute"
+    connects: str = "600/minute"
+    reads: str = "500/second"
     publishes: str = "200/second"
     commands: str = "200/second"
     logins: str = "30/minute"
     bytes_per_minute: int = Field(64 * 1024 * 1024, ge=1024)
     streams_per_principal: int = Field(200, ge=1)
+    streams_per_address: int = Field(1000, ge=1)
     streams: int = Field(20_000, ge=1)
 
-    @field_validator("connects", "publishes", "commands", "logins")
+    @field_validator("connects", "reads", "publishes", "commands", "logins")
     @classmethod
     def _rate(cls, rate: str) -> str:
         if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", rate):
@@ -287,7 +350,7 @@ class EventsSection(Section):
     def _free_names(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> tuple[CustomEvent, ...]:
         """Clashes of names are told together with what is wrong in single entries."""
         entries = value if isinstance(value, list | tuple) else ()
-        names = {index: name for index, entry in enumerate(entries) if isinstance(name := _name_of(entry), str)}
+        names = {index: name for index, entry in enumerate(entries) if isinstance(name := name_of(entry), str)}
         places = list(names)
         clashes = [
             fault_details("clash", why, (places[position], "name"))
@@ -302,7 +365,7 @@ class EventsSection(Section):
         )
 
 
-def _name_of(entry: Any) -> Any:
+def name_of(entry: Any) -> Any:
     """The name of one unchecked entry of *custom*."""
     if isinstance(entry, dict):
         return entry.get("name")

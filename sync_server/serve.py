@@ -7,6 +7,7 @@ each with a deadline. Source: architecture.md (processes).
 
 import asyncio
 import contextlib
+import enum
 import gc
 import json
 import os
@@ -27,6 +28,7 @@ import structlog
 import uvicorn
 import uvloop
 from prometheus_client.multiprocess import mark_process_dead
+from pydantic import SecretStr
 from pydantic import SecretStr
 
 from sync_server.app import Application, open_application
@@ -91,11 +93,15 @@ def run_worker(settings: Settings, sock: socket.socket, *, parent_fd: int | None
         return EXIT_CONFIG
 
 
-def make_server(application: Application) -> uvicorn.Server:
-    """uvicorn around *application*, to be ended by its ``should_exit``."""
+def make_server(
+    application: Application, *, tls_certificate: Path | None = None, tls_key: Path | None = None
+) -> uvicorn.Server:
+    """uvicorn around *application*, to be ended by its ``should_exit``; with TLS if there is a certificate."""
     return _Server(
         uvicorn.Config(
             application,
+            ssl_certfile=tls_certificate,
+            ssl_keyfile=tls_key,
             http=BoundedHttpProtocol,
             ws="none",
             lifespan="off",
@@ -116,15 +122,16 @@ async def _work(settings: Settings, sock: socket.socket, parent_fd: int | None) 
         loop.add_signal_handler(number, stop.set)
     if parent_fd is not None:
         loop.add_reader(parent_fd, stop.set)
+    certificate, key = settings.server.tls_certificate, settings.server.tls_key
     async with open_application(settings) as application:
-        server = make_server(application)
+        server = make_server(application, tls_certificate=certificate, tls_key=key)
         serving = asyncio.create_task(server.serve(sockets=[sock]))
         # What exists now stays for life; collections need not look at it again (they make the tail latency).
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         host, port = sock.getsockname()[:2]
-        log.info("serving", url=f"http://{host}:{port}", store=settings.log.store, pid=os.getpid())
+        log.info("serving", url=f"{'https' if certificate else 'http'}://{host}:{port}", store=settings.log.store, pid=os.getpid())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -223,21 +230,19 @@ class _Child:
 
 def settings_to_line(settings: Settings) -> bytes:
     """The settings with their secrets, for a worker's standard input."""
-    return json.dumps(settings.model_dump(), default=_as_written).encode() + b"\n"
+    return json.dumps(settings.model_dump(), default=_as_configured).encode() + b"\n"
 
 
-def _as_written(value: object) -> object:
-    """A setting as its file would hold it."""
+def _as_configured(value: Any) -> Any:
+    """A value as the configuration file has it."""
     match value:
         case SecretStr():
             return value.get_secret_value()
         case timedelta():
             return f"{value.total_seconds()}s"
-        case Path():
-            return str(value)
-        case Enum():
+        case enum.Enum():
             return value.value
-    raise TypeError(f"no setting is a {type(value).__name__}")
+    return str(value)
 
 
 def _stop(children: list[_Child], patience_s: float) -> None:

@@ -9,11 +9,12 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar, get_origin
+from typing import Annotated, Any, ClassVar, get_origin
 
 from pydantic import (
     BaseModel,
     ModelWrapValidatorHandler,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -26,6 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from sync_core.domain.catalog import REGISTRY
 from sync_core.problems import SyncError
 from sync_server.sections import (
     AccessSection,
@@ -38,13 +40,14 @@ from sync_server.sections import (
     WebhookSection,
     checked,
     fault_details,
+    name_of,
 )
 
-__all__ = ["ConfigError", "LogSection", "Settings", "load_settings"]
+__all__ = ["ConfigError", "LogSection", "Settings", "is_loopback", "load_settings"]
 
 DEFAULT_FILE = Path("sync.toml")
 ENV_PREFIX = "SYNC_"
-_FOREIGN_ENV = ("SYNC_TEST_",)
+_FOREIGN_ENV = ("SYNC_TEST_", "SYNC_CLIENT_")
 
 
 class ConfigError(SyncError):
@@ -70,7 +73,7 @@ class Settings(BaseSettings):
     events: EventsSection = EventsSection()
     access: AccessSection = AccessSection()
     limits: LimitsSection = LimitsSection()
-    webhooks: dict[str, WebhookSection] = {}
+    webhooks: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")], WebhookSection] = {}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -131,7 +134,7 @@ def load_settings(file: Path | None = None, **overrides: dict[str, Any]) -> Sett
 
 def _faults_together(data: Any) -> list[str]:
     """Faults of the merged but unchecked *data* that lie between keys; what has a wrong type has its own fault."""
-    server, event_log = (_table(data, section) for section in ("server", "log"))
+    server, event_log, access = (_table(data, section) for section in ("server", "log", "access"))
     host = server.get("host", ServerSection.model_fields["host"].default)
     allowed = str(server.get("allow_open_network", False)).lower() in ("true", "1", "yes", "on", "t", "y")
     faults = []
@@ -142,12 +145,32 @@ def _faults_together(data: Any) -> list[str]:
             "[server] workers: a SQLite log has one process, since nothing tells another one what was "
             'written; use workers = 1, or [log] store = "mongodb"'
         )
-    if isinstance(host, str) and not _loopback(host) and not allowed:
+    if isinstance(host, str) and not is_loopback(host) and not allowed and access.get("mode", "open") == "open":
         faults.append(
             f"[server] host: {host or 'every address'} can be reached from other machines and there is no access "
-            "control; use 127.0.0.1, or ask for it with --allow-open-network "
+            'control; use 127.0.0.1, set [access] mode = "required", or ask for it with --allow-open-network '
             "([server] allow_open_network = true)"
         )
+    return faults + _webhook_faults(data)
+
+
+def _webhook_faults(data: Any) -> list[str]:
+    """Webhooks whose event type cannot be published."""
+    custom = _table(data, "events").get("custom", ())
+    names = {event_type.name for event_type in REGISTRY if event_type.publishable}
+    names |= (
+        {name for entry in custom if isinstance(name := name_of(entry), str)}
+        if isinstance(custom, list | tuple)
+        else set()
+    )
+    faults = []
+    for source, section in _table(data, "webhooks").items():
+        event_type = section.get("event_type") if isinstance(section, dict) else None
+        if isinstance(event_type, str) and event_type not in names:
+            faults.append(
+                f"[webhooks.{source}] event_type: {event_type!r} cannot be published; use one of "
+                f"{', '.join(sorted(names))}, or add it to [events] custom"
+            )
     return faults
 
 
@@ -189,7 +212,7 @@ def _holds_json(path: list[str]) -> bool:
         if key not in fields:
             return False
         annotation = fields[key].annotation
-    return _is_model(annotation) or get_origin(annotation) is tuple
+    return _is_model(annotation) or get_origin(annotation) in (tuple, dict)
 
 
 def _is_model(annotation: Any) -> bool:
@@ -213,5 +236,6 @@ def _fault(error: ErrorDetails) -> str:
     return f"[{'.'.join(tables)}] {key}: {message}" if tables else f"[{key}]: {message}"
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
     return host == "localhost" or host == "::1" or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None

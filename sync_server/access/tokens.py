@@ -135,7 +135,9 @@ def public_key(algorithm: str, path: Path) -> Key:
     if algorithm == "RS256" and isinstance(found, RSAPublicKey):
         if found.key_size < MIN_RSA_BITS:
             raise ValueError(f"an RSA key has at least {MIN_RSA_BITS} bits, this one {found.key_size}")
-    elif not (algorithm == "ES256" and isinstance(found, EllipticCurvePublicKey) and isinstance(found.curve, SECP256R1)):
+    elif not (
+        algorithm == "ES256" and isinstance(found, EllipticCurvePublicKey) and isinstance(found.curve, SECP256R1)
+    ):
         raise ValueError(f"the key is of another kind than {algorithm} needs")
     return Key(algorithm, found)
 

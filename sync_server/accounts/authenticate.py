@@ -138,9 +138,7 @@ class Authenticator:
         if credential.startswith(_SESSION):
             session_id, _, generation = credential.removeprefix(_SESSION).partition(":")
             name = caller.principal.removeprefix("user:")
-            return self._of_session(
-                Session(session_id, caller.tenant, name, int(generation), caller.expires_ms or 0)
-            )
+            return self._of_session(Session(session_id, caller.tenant, name, int(generation), caller.expires_ms or 0))
         return caller
 
     def _in_tenant(self, caller: Caller) -> Caller:

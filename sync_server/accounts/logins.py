@@ -53,7 +53,8 @@ class Logins:
         attempt = NoteLogin(user=lockout_of_user(tenant, name), address=lockout_of_address(address))
         await self._dispatch(SYSTEM, Call(note_attempt, attempt))
         user = self._directory.user(user_id(tenant, name))
-        fits = len(password) <= MAX_PASSWORD and await self._passwords.fits(user and user.password, password)
+        stored = user.password if user is not None else None
+        fits = len(password) <= MAX_PASSWORD and await self._passwords.fits(stored, password)
         if user is None or not fits:
             log.info("login_refused")
             raise Unauthorized("The user name or the password is wrong.")

@@ -269,7 +269,7 @@ def note_attempt(accounts: Changes, given: NoteLogin) -> None:
 
 @command("POST", "/lockouts/success", target=Lockout, permission=MANAGE_ACCESS, emits=["lockout_changed"])
 def note_success(accounts: Changes, given: NoteLogin) -> None:
-    """Forget the attempts for the name, and this one of the address: from there somebody may be guessing other names."""
+    """Forget the attempts for the name, and one of the address: from there somebody may be guessing other names."""
     of_name, of_address = accounts.find(Lockout, given.user), accounts.find(Lockout, given.address)
     if of_name is not None:
         accounts.delete(of_name, "lockout_changed")
@@ -319,7 +319,8 @@ def forget(accounts: Changes, given: Forget) -> None:
 
 
 COMMANDS: Sequence[Command] = (
-    add_user, set_password, set_access, delete_user, add_key, revoke_key, note_attempt, note_success, end_session, forget,
+    add_user, set_password, set_access, delete_user, add_key, revoke_key, note_attempt, note_success, end_session,
+    forget,
 )  # fmt: skip
 
 ACCOUNTS = Domain(kinds=[User, ApiKeyRecord, EndedSession, Lockout], commands=COMMANDS, event_types=EVENT_TYPES)

@@ -8,19 +8,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sync_core.faults import faults_of
 from sync_core.problems import InvalidRequest, Unprocessable
 from sync_core.times import iso_from_ms
 from sync_server.access.caller import Caller, caller_of
 from sync_server.access.claims import DEFAULT_TENANT
+from sync_server.access.limits import address_key
+from sync_server.access.roles import ROLE
 from sync_server.accounts.logins import SYSTEM, Logins
 from sync_server.accounts.records import EndSession, end_session
 from sync_server.accounts.sessions import CSRF_COOKIE, SESSION_COOKIE, Session, Sessions
 from sync_server.accounts.tickets import TICKET_S, Tickets
 from sync_server.api.body import json_body
-from sync_core.faults import faults_of
 from sync_server.commands.dispatch import Call, Dispatch
 
-__all__ = ["LOGIN_PATH", "auth_routes"]
+__all__ = ["LOGIN_PATH", "auth_routes", "me_route"]
 
 PREFIX = "/api/v1/auth"
 LOGIN_PATH = f"{PREFIX}/login"
@@ -40,7 +42,7 @@ def auth_routes(logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: 
 
     async def login(http: Request) -> Response:
         given = _login_input(await json_body(http))
-        address = http.client.host if http.client else ""
+        address = address_key(http.client.host if http.client else "")
         user = await logins.check(tenant=given.tenant, name=given.username, password=given.password, address=address)
         session = sessions.begin(user)
         content = {
@@ -55,19 +57,15 @@ def auth_routes(logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: 
 
     async def logout(http: Request) -> Response:
         caller = caller_of(http.scope)
-        session_id, _, _ = caller.credential.removeprefix("session:").partition(":")
         if not caller.credential.startswith("session:"):
             raise InvalidRequest("Only a session that began with a login can be ended; this is another credential.")
-        given = EndSession(session=session_id, expires_ms=caller.expires_ms or 0)
-        await dispatch(SYSTEM, Call(end_session, given))
+        session_id, _, _ = caller.credential.removeprefix("session:").partition(":")
+        ended = EndSession(session=session_id, expires_ms=caller.expires_ms or 0)
+        await dispatch(SYSTEM, Call(end_session, ended))
         response = Response(status_code=204, headers=_NO_STORE)
         for name in (SESSION_COOKIE, CSRF_COOKIE):
             response.delete_cookie(name, path=_cookie_path(http), samesite="lax", secure=_is_https(http))
         return response
-
-    async def me(http: Request) -> Response:
-        caller = caller_of(http.scope)
-        return Response(to_json(_about(caller)), media_type="application/json", headers=_NO_STORE)
 
     async def ticket(http: Request) -> Response:
         content = {"ticket": tickets.issue(caller_of(http.scope)), "expiresInS": TICKET_S}
@@ -76,9 +74,18 @@ def auth_routes(logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: 
     return [
         Route(LOGIN_PATH, login, methods=["POST"]),
         Route(f"{PREFIX}/logout", logout, methods=["POST"]),
-        Route(f"{PREFIX}/me", me),
         Route(f"{PREFIX}/tickets", ticket, methods=["POST"]),
+        me_route(),
     ]
+
+
+def me_route() -> Route:
+    """Who calls and what it may do; without access control that is everybody and everything."""
+
+    async def me(http: Request) -> Response:
+        return Response(to_json(_about(caller_of(http.scope))), media_type="application/json", headers=_NO_STORE)
+
+    return Route(f"{PREFIX}/me", me)
 
 
 def _login_input(body: bytes) -> LoginInput:
@@ -90,12 +97,10 @@ def _login_input(body: bytes) -> LoginInput:
 
 def _about(caller: Caller) -> dict[str, object]:
     rights = caller.rights
-    kind, _, name = caller.principal.partition(":")
     return {
         "tenant": caller.tenant,
         "principal": caller.principal,
-        "name": name or kind,
-        "roles": sorted(label.removeprefix("role:") for label in rights.labels if label.startswith("role:")),
+        "roles": sorted(label.removeprefix(ROLE) for label in rights.labels if label.startswith(ROLE)),
         "permissions": "all" if rights.permissions is None else sorted(rights.permissions),
         "bound": sorted(rights.bound),
         "expiresAt": None if caller.expires_ms is None else iso_from_ms(caller.expires_ms),

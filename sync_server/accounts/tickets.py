@@ -46,9 +46,8 @@ class Tickets:
         content = self._signer.read(ticket, now_s=self._wall_ms() / 1000)
         if content is None:
             raise Unauthorized("The ticket cannot be used; it is good for 30 s. Get another one.")
-        once = Once(OutcomeKey("ticket", str(content["n"])), KEPT_MS)
-        if not await self._appender.append(ACCOUNTS_TENANT, once):
-            raise Unauthorized("The ticket was used before. Get another one.")
+        used = Unauthorized("The ticket was used before. Get another one.")
+        await self._appender.append(ACCOUNTS_TENANT, Once(OutcomeKey("ticket", str(content["n"])), KEPT_MS, used))
         principal = str(content["p"])
         subject = principal if principal.startswith(MACHINE) else principal.removeprefix("user:")
         rights = self._roles.rights(subject, tuple(content["r"]), tuple(content["b"]))

@@ -7,8 +7,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sync_server.access.caller import caller_of
 from sync_server.feed.feed import Feed
 from sync_server.metrics import Metrics
+from sync_server.permissions import VIEW_METRICS
 
 __all__ = ["Health"]
 
@@ -39,8 +41,9 @@ class Health:
             headers=headers,
         )
 
-    async def metrics(self, _http: Request) -> Response:
+    async def metrics(self, http: Request) -> Response:
         """Prometheus' text format; of all workers together where there are several."""
+        caller_of(http.scope).rights.require(VIEW_METRICS)
         registry = self._metrics.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

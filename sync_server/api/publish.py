@@ -1,6 +1,7 @@
 """``POST /api/v1/sync/events``: typed events in, ids out, once the log holds them durably. Source: protocol.md 3."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -8,14 +9,16 @@ from starlette.responses import Response
 
 from sync_core.events import Delivery, EventRegistry
 from sync_core.problems import Unavailable
+from sync_server.access.caller import caller_of
 from sync_server.api.body import client_id_of, json_body
 from sync_server.api.submission import Receipt, Submission, parse_submission
 from sync_server.feed.feed import Feed
-from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT
 from sync_server.log.appender import Appender
+from sync_server.log.once import Once
 from sync_server.log.records import StoredEvent
+from sync_server.permissions import PUBLISH_EVENTS
 
-__all__ = ["Publish"]
+__all__ = ["Publish", "receipts_response"]
 
 
 class Publish:
@@ -27,18 +30,26 @@ class Publish:
         self._feed = feed
 
     async def __call__(self, http: Request) -> Response:
+        caller = caller_of(http.scope)
+        caller.rights.require(PUBLISH_EVENTS)  # before the body is looked at
         client_id = client_id_of(http)
         body = await json_body(http)
-        receipts = await self.submit(DEFAULT_TENANT, ANONYMOUS, body, client_id=client_id)
-        answer = {"events": [{"id": r.event_id, "eventType": r.event_type, "duplicate": r.duplicate} for r in receipts]}
-        return Response(to_json(answer), status_code=201, media_type="application/json")
+        return receipts_response(await self.submit(caller.tenant, caller.principal, body, client_id=client_id))
 
-    async def submit(self, tenant: str, principal: str, body: bytes, *, client_id: str | None) -> list[Receipt]:
-        """Publish the JSON *body*; the receipts are in its order. Raises Problem."""
+    async def submit(
+        self, tenant: str, principal: str, body: bytes, *, client_id: str | None, once: Once | None = None
+    ) -> list[Receipt]:
+        """Publish the JSON *body*; the receipts are in its order. With *once* only where that is the first time.
+
+        Raises Problem.
+        """
         items = parse_submission(self._registry, body, principal=principal, client_id=client_id)
         logged = [item for item in items if item.delivery is not Delivery.EPHEMERAL]
         receipts: Iterator[Receipt] = iter(())
-        if logged:
+        if once is not None:
+            once = replace(once, then=Submission.of(logged))
+            receipts = iter(await self._appender.append(tenant, once))
+        elif logged:
             receipts = iter(await self._appender.append(tenant, Submission.of(logged)))
         if len(logged) < len(items):
             now_ms = self._appender.wall_ms()
@@ -55,3 +66,9 @@ class Publish:
             else next(receipts)
             for item in items
         ]
+
+
+def receipts_response(receipts: Sequence[Receipt]) -> Response:
+    """What became of each event, in order."""
+    answer = {"events": [{"id": r.event_id, "eventType": r.event_type, "duplicate": r.duplicate} for r in receipts]}
+    return Response(to_json(answer), status_code=201, media_type="application/json")

@@ -16,13 +16,13 @@ from sync_core.cursor import Cursor
 from sync_core.domain.document import Ref
 from sync_core.envelope import envelope_tail
 from sync_core.events import CONTROL_EVENTS, MAX_EVENT_BYTES, Delivery, EventInput, EventRegistry
+from sync_core.faults import MAX_FAULTS, MAX_PATH, faults_of, path_of
 from sync_core.filters import ENTITY_KEYS, tag
 from sync_core.problems import FieldError, InvalidRequest, TooLarge, Unprocessable
 from sync_core.times import iso_from_ms, ms_from_datetime
 from sync_server.api.canonical import fingerprint_of
-from sync_core.faults import MAX_FAULTS, MAX_PATH, faults_of, path_of
 from sync_server.log.group import Decision, View
-from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey
+from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey, Reach
 
 __all__ = ["MAX_EVENTS", "Item", "Receipt", "Submission", "parse_submission"]
 
@@ -221,11 +221,23 @@ def _item(
         client_id=given.clientID or client_id,
         occurred_at=iso_from_ms(ms_from_datetime(occurred)) if occurred is not None else None,
     )
-    event = NewEvent(given.eventType, tags, given.clientID or client_id, principal, tail)
+    event = NewEvent(given.eventType, tags, given.clientID or client_id, principal, tail, _reach(given))
     if given.key is None:
         return Item(event, event_type.delivery, None, "", path)
     fingerprint = fingerprint_of({name: value for name, value in raw.items() if name != "key"})
     return Item(event, event_type.delivery, OutcomeKey(principal, given.key), fingerprint, path)
+
+
+def _reach(given: EventInput) -> Reach | None:
+    """Whom the publisher names. Entities in the audience are what readers may be bound to, beside its labels."""
+    if given.audience is None and given.sample is None:
+        return None
+    audience = tuple(dict.fromkeys(given.audience or ()))
+    return Reach("", "", 0, grants=tuple(filter(_is_entity, audience)), audience=audience, sample=given.sample)
+
+
+def _is_entity(label: str) -> bool:
+    return label.partition("=")[0] in ENTITY_KEYS
 
 
 def _finite(value: Any) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from sync_core.domain.command import Command, CommandInput, Domain
+from sync_core.faults import faults_of
 from sync_core.problems import Unprocessable
 from sync_server.access.caller import Caller
-from sync_core.faults import faults_of
 from sync_server.commands.answer import Answer, Carried
 from sync_server.commands.write import CommandWrite, Guard, Lookup
 from sync_server.log.appender import Appender

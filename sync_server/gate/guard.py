@@ -8,16 +8,19 @@
 Without access control everybody is the open caller, and only the number of streams is limited.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
-from sync_core.problems import Forbidden, TooManyRequests, Unauthorized
+from sync_core.problems import Problem
 from sync_server.access.caller import OPEN_CALLER, Caller
 from sync_server.access.limits import Limits, Rate, address_key
 from sync_server.accounts.authenticate import Authenticator
+from sync_server.accounts.routes import LOGIN_PATH
+from sync_server.api.webhooks import WEBHOOKS_PREFIX
+from sync_server.feed.stream import STREAM_PATH
 from sync_server.metrics import Metrics
 
 __all__ = ["Guard", "PublicPaths"]
@@ -27,10 +30,94 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class PublicPaths:
-    """Paths that need no credential: single ones, and *prefixes* (ending in a slash) below which all are."""
+    """Paths that need no credential: single ones, and *prefixes* (ending in a slash) below which all are.
+
+    *uncounted* ones are for those who watch the server, as often as they like.
+    """
 
     paths: frozenset[str]
     prefixes: tuple[str, ...] = ()
+    uncounted: frozenset[str] = frozenset()
 
     def __contains__(self, path: str) -> bool:
-        return path in self.paths or path.startswith(self.prefixes)
+        return path in self.paths or path in self.uncounted or path.startswith(self.prefixes)
+
+
+class Guard:
+    """*authenticator* None: no access control."""
+
+    def __init__(
+        self, authenticator: Authenticator | None, limits: Limits, public: PublicPaths, *, metrics: Metrics
+    ) -> None:
+        self._authenticator = authenticator
+        self._limits = limits
+        self._public = public
+        self._metrics = metrics
+
+    async def admit(self, scope: Scope, receive: Receive) -> Receive:
+        """Put who calls into *scope*; the *receive* that counts what is sent.
+
+        Raises Problem: 401 for nobody, 403, 429, 503 while it cannot be told.
+        """
+        if self._authenticator is None:
+            scope["state"].setdefault("caller", OPEN_CALLER)
+            return receive
+        try:
+            return await self._admit(self._authenticator, scope, receive)
+        except Problem as refusal:
+            self._metrics.refusals.labels(str(refusal.status)).inc()
+            raise
+
+    async def _admit(self, authenticator: Authenticator, scope: Scope, receive: Receive) -> Receive:
+        path: str = scope["path"]
+        if path in self._public.uncounted:
+            return receive
+        rate, address = _rate(scope), _address(scope)
+        self._limits.count_address(rate, address)
+        principal = None
+        if path not in self._public:
+            caller = await authenticator.caller(scope)
+            scope["state"]["caller"] = caller
+            principal = _principal(caller)
+            self._limits.count_principal(rate, principal)
+        if scope["method"] in _SAFE_METHODS:
+            return receive
+        return self._counted(receive, address, principal)
+
+    def _counted(self, receive: Receive, address: str, principal: str | None) -> Receive:
+        """*receive*, which raises TooManyRequests once too many bytes came."""
+
+        async def counted() -> Message:
+            message = await receive()
+            size_bytes = len(message.get("body", b""))
+            if size_bytes:
+                self._limits.count_address(Rate.BYTES, address, cost=size_bytes)
+                if principal is not None:
+                    self._limits.count_principal(Rate.BYTES, principal, cost=size_bytes)
+            return message
+
+        return counted
+
+    @contextmanager
+    def stream(self, scope: Scope) -> Iterator[None]:
+        """A stream that is open within the block. Raises TooManyRequests, Unavailable."""
+        with self._limits.stream(_principal(scope["state"]["caller"]), _address(scope)):
+            yield
+
+
+def _rate(scope: Scope) -> Rate:
+    path: str = scope["path"]
+    if scope["method"] in _SAFE_METHODS:
+        return Rate.CONNECTS if path == STREAM_PATH else Rate.READS
+    if path == LOGIN_PATH:
+        return Rate.LOGINS
+    return Rate.PUBLISHES if path == STREAM_PATH or path.startswith(WEBHOOKS_PREFIX) else Rate.COMMANDS
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return address_key(client[0] if client else "")
+
+
+def _principal(caller: Caller) -> str:
+    return f"{caller.tenant}/{caller.principal}"

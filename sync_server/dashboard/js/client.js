@@ -9,24 +9,22 @@
  * source.js); intake.js drops what is known, store.js keeps it, member.js hands it out, in this tab and the others.
  */
 
-import { Actions } from './actions.js';
 import { Breaker } from './breaker.js';
-import { ActionDatabase } from './database.js';
 import { Filter } from './filter.js';
 import { Group } from './group.js';
 import { Debounced, Handlers, stageChanges } from './handlers.js';
 import { healthOf } from './health.js';
+import { History } from './history.js';
 import { Http, POLL_PATH } from './http.js';
 import { newId } from './ids.js';
 import { Member } from './member.js';
 import { readOptions, surroundings } from './options.js';
 import { isHidden, watchPage } from './page.js';
-import { Recent } from './recent.js';
-import { Replica } from './replica.js';
 import { Signal, State } from './states.js';
-import { RETENTION_MS, Store } from './store.js';
 import { canShareTabs, SingleTab, Tabs } from './tabs.js';
 import { Tokens } from './tokens.js';
+import { View } from './view.js';
+import { Work } from './work.js';
 
 const LINGER_MS = 1000; // the last listener left; another page of the program may be about to come
 const KEPT_TRANSITIONS = 50;
@@ -41,11 +39,9 @@ export class SyncClient {
   #tokens;
   #member;
   #group;
-  #store = null;
-  #actions = null;
-  #replicas = new Set();
+  #history;
+  #work;
   #handlers = new Handlers();
-  #recent;
   #main = null; // what connect() asked for: {filter, end}
   #unwatchPage = null;
   #lingerTimer = null;
@@ -58,7 +54,6 @@ export class SyncClient {
     const read = (this.#options = readOptions(options));
     this.#around = surroundings(read);
     const { clock, rng, wallMs } = read;
-    this.#recent = new Recent({ wallMs });
     this.#tokens = new Tokens(read.token);
     this.#breaker = new Breaker({ clock, rng });
     this.#http = new Http({
@@ -74,6 +69,15 @@ export class SyncClient {
         failed: (error) => console.error('order-sync: a handler failed:', error),
       },
     });
+    this.#history = new History({
+      storage: this.#around.storage, storageKey: () => read.storageKey || this.#namespace(),
+      mayResume: read.start === 'resume', wallMs,
+    });
+    this.#work = new Work({
+      options: read, http: this.#http, indexedDB: this.#around.indexedDB, name: () => this.#namespace(),
+      share: (message) => this.#group.share(message), nowMs: () => this.serverNowMs(),
+      handlers: { changed: () => this.#changed(), ended: (action, outcome) => this.#actionEnded(action, outcome) },
+    });
     this.#group = new Group({
       tab: this.#tab, member: this.#member, clock, isHidden,
       makeTabs: (handlers) => this.#makeTabs(handlers),
@@ -83,7 +87,7 @@ export class SyncClient {
         transition: (change, all) => this.#transition(change, all),
         control: (type, data) => this.#control(type, data),
         shared: (message) => this.#hear(message),
-        lead: (isLeading) => this.#actions?.lead(isLeading),
+        lead: (isLeading) => this.#work.lead(isLeading),
       },
     });
   }
@@ -128,8 +132,7 @@ export class SyncClient {
   #start() {
     clearTimeout(this.#lingerTimer);
     if (this.#group.isStarted || !this.#member.isWanting) return;
-    this.#openStore();
-    this.#openActions();
+    this.#resume();
     this.#unwatchPage ??= watchPage({
       hidden: () => this.#group.save(),
       visible: () => this.#group.look(),
@@ -137,7 +140,7 @@ export class SyncClient {
       back: () => this.#back(),
       online: () => {
         this.#group.look({ woke: true });
-        this.#actions.wake();
+        this.#work.wake();
         this.#changed();
       },
       offline: () => {
@@ -146,6 +149,16 @@ export class SyncClient {
       },
     });
     this.#group.start();
+    void this.#work.actions; // what is queued from before is sent
+  }
+
+  /** Go on where an earlier life of the page stood. */
+  #resume() {
+    const history = this.#history;
+    history.look();
+    if (this.#member.cursor) return;
+    this.#member.cursor = history.cursor;
+    if (history.isExpired) queueMicrotask(() => this.#raise('resync', { reason: 'expired' }));
   }
 
   #stop() {
@@ -172,7 +185,6 @@ export class SyncClient {
   #back() {
     if (!this.#wasAway) return;
     this.#wasAway = false;
-    this.#openStore();
     this.#group.start();
   }
 
@@ -221,30 +233,17 @@ export class SyncClient {
    */
   subscribe(filter, { handler = () => {}, ready = () => {}, resync = () => {}, isRaw = false } = {}) {
     const read = Filter.read(filter);
-    const recent = new Recent({ wallMs: this.#options.wallMs });
-    const listeners = new Set();
-    const tell = () => [...listeners].forEach((listener) => listener());
-    this.#openStore();
-    recent.add(this.#recent.events.filter((event) => read.matches(event)));
-    const view = {
-      isReady: false,
-      get events() { return recent.events; },
-      get latest() { return recent.latest; },
-      onChange: (listener) => {
-        listeners.add(listener);
-        return () => listeners.delete(listener);
-      },
-    };
+    const known = this.#history.recent.events.filter((event) => read.matches(event));
+    const view = new View({ events: known, wallMs: this.#options.wallMs });
     const end = this.#member.subscribe({
       filter: read, isRaw, resync,
       handler: (event, source) => {
         if (this.#isHidden(event)) return undefined;
-        if (read.matches(event) && recent.add([event], source)) tell();
+        if (read.matches(event)) view.add(event, source);
         return handler(event, source);
       },
       ready: (cursor) => {
-        view.isReady = true;
-        tell();
+        view.ready();
         return ready(cursor);
       },
     });
@@ -265,31 +264,19 @@ export class SyncClient {
   /** A replica of those kinds that loads and follows by itself until its `close()`. Connects. */
   replica({ kinds = ['orders', 'queues', 'bays'], filter } = {}) {
     const read = Filter.read(filter).entities();
-    const replica = new Replica({
-      http: this.#http, kinds, filter: read, commands: this.#options.commands, rng: this.#options.rng,
-      nowMs: () => this.serverNowMs(),
-    });
-    this.#openActions();
-    replica.setActions(this.#actions);
-    this.#replicas.add(replica);
-    const { end } = this.subscribe(read, {
+    const replica = this.#work.replica({ kinds, filter: read, closed: () => view.end() });
+    const view = this.subscribe(read, {
       isRaw: true,
       handler: (event) => replica.take(event),
       ready: (cursor) => void replica.load(cursor),
       resync: () => void replica.load(),
     });
-    const close = replica.close.bind(replica);
-    replica.close = () => {
-      close();
-      this.#replicas.delete(replica);
-      end();
-    };
     return replica;
   }
 
   #told(events, source) {
     const shown = events.filter((event) => !this.#isHidden(event));
-    this.#recent.add(shown, source);
+    this.#history.recent.add(shown, source);
     const pending = [];
     for (const event of shown) {
       this.#handlers.call(event.eventType, event, { run: (work) => this.#run(work, pending) });
@@ -329,39 +316,15 @@ export class SyncClient {
 
   /** Queue a command; see actions.js. */
   send(name, given, options) {
-    this.#openActions();
-    return this.#actions.send(name, given, options);
+    return this.#work.actions.send(name, given, options);
   }
 
   /** The action queue: `list`, `pending`, `failed`, `retry(key)`, `discard(key)`, `problem`, `paused`. */
   get actions() {
-    this.#openActions();
-    return this.#actions;
-  }
-
-  #openActions() {
-    if (this.#actions !== null) return;
-    this.#actions = new Actions({
-      database: new ActionDatabase({ indexedDB: this.#around.indexedDB, name: this.#namespace() }),
-      http: this.#http, commands: this.#options.commands, clientId: this.#options.clientId,
-      onConflict: this.#options.onConflict, rng: this.#options.rng, wallMs: this.#options.wallMs,
-      share: (message) => this.#group.share(message),
-      handlers: {
-        changed: () => this.#actionsChanged(),
-        ended: (action, outcome) => this.#actionEnded(action, outcome),
-      },
-    });
-    this.#actions.lead(this.#group.isLeader);
-    this.#actions.load();
-  }
-
-  #actionsChanged(outcome = null) {
-    for (const replica of this.#replicas) replica.setActions(this.#actions, outcome);
-    this.#changed();
+    return this.#work.actions;
   }
 
   #actionEnded(action, outcome) {
-    this.#actionsChanged(outcome);
     if (outcome.status === 'applied') this.#raise('sync_applied', { action, answer: outcome.answer });
     else {
       const { problem, current = null, isRebased = false } = outcome;
@@ -391,8 +354,7 @@ export class SyncClient {
 
   /** The newest events of this tab, oldest first; an immutable array. */
   get events() {
-    this.#openStore();
-    return this.#recent.events;
+    return this.#history.recent.events;
   }
 
   get latestEvent() {
@@ -409,7 +371,7 @@ export class SyncClient {
     const { summary, ageS } = this.#group.connection;
     return {
       ...healthOf(summary, {
-        ageS, wallMs: this.#options.wallMs(), role: this.#group.role, queueDepth: this.#actions?.pending.length ?? 0,
+        ageS, wallMs: this.#options.wallMs(), role: this.#group.role, queueDepth: this.#work.depth,
       }),
       isOnline: globalThis.navigator?.onLine ?? true,
     };
@@ -454,15 +416,14 @@ export class SyncClient {
 
   /** What is kept in localStorage, in the persistence format. */
   export() {
-    this.#openStore();
-    return this.#store.document();
+    return this.#history.store.document();
   }
 
   /** Set the event's `acknowledged` flag, which changes nothing else; whether it was here. */
   acknowledge(eventOrId) {
     const id = typeof eventOrId === 'string' ? eventOrId : eventOrId.id;
-    const found = this.#recent.acknowledge(id);
-    if (this.#group.isLeader) this.#store.mark([id], 'acknowledged');
+    const found = this.#history.recent.acknowledge(id);
+    if (this.#group.isLeader) this.#history.store.mark([id], 'acknowledged');
     else this.#group.share({ kind: 'acknowledged', id });
     if (found) this.#changed();
     return found;
@@ -482,7 +443,7 @@ export class SyncClient {
   setToken(token = null) {
     this.#tokens.replace(token);
     this.#group.hurry(Signal.TOKEN_CHANGED);
-    this.#actions?.wake();
+    this.#work.wake();
   }
 
   // -- inside
@@ -498,9 +459,9 @@ export class SyncClient {
   #leaderDeps() {
     const { clock, rng, wallMs, policy, limits, start } = this.#options;
     return {
-      http: this.#http, breaker: this.#breaker, store: this.#store, clock, rng, wallMs,
+      http: this.#http, breaker: this.#breaker, store: this.#history.store, clock, rng, wallMs,
       options: {
-        start: start === 'resume' ? 'now' : start, recent: this.#recent.events, policy, limits,
+        start: start === 'resume' ? 'now' : start, recent: this.#history.recent.events, policy, limits,
         factory: this.#around.factory, isHidden,
       },
     };
@@ -514,35 +475,18 @@ export class SyncClient {
     return ['order-sync', tenantId || 'default', ...(subject ? [subject] : []), ...(where === '/' ? [] : [where])].join(':');
   }
 
-  /** Look at what an earlier life of the page left, once. */
-  #openStore() {
-    if (this.#store !== null) return;
-    const { storageKey, wallMs, start } = this.#options;
-    this.#store = new Store({ storage: this.#around.storage, key: storageKey || this.#namespace(), wallMs });
-    const saved = this.#store.load();
-    this.#recent.add(saved.events);
-    if (start !== 'resume' || this.#member.cursor || !saved.lastEventId) return;
-    const lastMs = Math.max(
-      Date.parse(saved.lastConnectionTime) || 0,
-      ...saved.events.map(({ metadata }) => Date.parse(metadata.receivedAt) || 0),
-    );
-    if (wallMs() - lastMs <= RETENTION_MS) this.#member.cursor = saved.lastEventId;
-    else queueMicrotask(() => this.#raise('resync', { reason: 'expired' }));
-  }
-
   #hear(message) {
     if (message.kind !== 'acknowledged') {
-      this.#openActions();
-      this.#actions.hear(message);
+      this.#work.actions.hear(message);
       return;
     }
-    if (this.#group.isLeader) this.#store.mark([message.id], 'acknowledged');
-    if (this.#recent.acknowledge(message.id)) this.#changed();
+    if (this.#group.isLeader) this.#history.store.mark([message.id], 'acknowledged');
+    if (this.#history.recent.acknowledge(message.id)) this.#changed();
   }
 
   #transition(change, all = null) {
     this.#transitions = all ?? [...this.#transitions.slice(1 - KEPT_TRANSITIONS), change];
-    if (change.after === State.CONNECTED) this.#actions?.wake();
+    if (change.after === State.CONNECTED) this.#work.wake();
     for (const listener of [...this.#stateListeners]) this.#run(() => listener(change));
     this.#changed();
   }

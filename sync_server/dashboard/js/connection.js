@@ -6,10 +6,8 @@
  * cannot see is left out: bytes before the first event, `retry:`, blocks of `id:` alone.
  */
 
-import {
-  BreakerOpen, ConfigurationError, CursorLost, NetworkFailed, NotOurAnswer, Refused, RequestFailed, ServerBusy,
-  StopAsked, Unauthorized,
-} from './errors.js';
+import { BreakerOpen, ConfigurationError, CursorLost, NetworkFailed, RequestFailed, ServerBusy } from './errors.js';
+import { FAILED, signalOf } from './failures.js';
 import { LoopGuard, SleepDetector } from './guard.js';
 import { POLL_PATH, STREAM_PATH } from './http.js';
 import { step } from './machine.js';
@@ -26,32 +24,7 @@ const DUE = {
   [Activity.UNATTENDED_TIMER]: Signal.UNATTENDED_DUE,
 };
 
-const FAILED = {
-  [Activity.STREAM]: Signal.ATTEMPT_FAILED,
-  [Activity.PROBE]: Signal.PROBE_FAILED,
-  [Activity.POLL]: Signal.POLL_FAILED,
-  [Activity.PLAIN]: Signal.PLAIN_FAILED,
-  [Activity.TOKEN]: Signal.TOKEN_FAILED,
-};
-
 const SUSPECT_MS = 2500;
-
-/** The signal of `activity` that ended with `error`. Pure. */
-export function signalOf(activity, error) {
-  if (activity === Activity.PLAIN) {
-    // Any answer tells that the network carries plain requests.
-    const answered = error.status !== null && !(error instanceof ServerBusy);
-    return answered ? Signal.PLAIN_ANSWERED : Signal.PLAIN_FAILED;
-  }
-  if (activity === Activity.TOKEN) return Signal.TOKEN_FAILED;
-  if (error instanceof StopAsked) return Signal.STOPPED;
-  if (error instanceof Unauthorized) return Signal.UNAUTHORIZED;
-  // A probe that is refused says nothing about the polling beside it.
-  if (error instanceof Refused && activity !== Activity.PROBE) return Signal.MISCONFIGURED;
-  // A page that is no JSON comes from somebody in between; while polling that passes.
-  if (error instanceof NotOurAnswer && activity === Activity.STREAM) return Signal.MISCONFIGURED;
-  return FAILED[activity];
-}
 
 /** The connection of one client. */
 export class Connection {
