@@ -6,14 +6,16 @@ understood gives nothing: an event that carries no whole document is no news to 
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic_core import to_json
 
 from sync_client.errors import NotAStream
 from sync_client.records import DocumentState, StoredDocument
+from sync_client.wire import is_text
 from sync_core.cursor import Cursor, MalformedCursor
 from sync_core.domain.document import Document
+from sync_core.domain.fields import MAX_WHOLE
 from sync_core.times import ms_from_datetime
 
 __all__ = ["Kinds", "cursor_of", "of_answer", "of_event", "of_page", "time_ms"]
@@ -30,7 +32,7 @@ def of_event(envelope: Mapping[str, Any], kinds: Kinds) -> StoredDocument | None
     if envelope.get("eventType") == "removed":
         return _removed(data, envelope, kinds)
     version = envelope.get("version")
-    if type(version) is not int:
+    if not _is_version(version):
         return None
     for name, kind in kinds.items():
         content = data.get(name)
@@ -42,13 +44,13 @@ def of_event(envelope: Mapping[str, Any], kinds: Kinds) -> StoredDocument | None
 
 def _removed(data: Mapping[str, Any], envelope: Mapping[str, Any], kinds: Kinds) -> StoredDocument | None:
     kind, document_id, version = data.get("kind"), data.get("id"), data.get("version")
-    if kind not in kinds or not _is_id(document_id) or type(version) is not int:
+    if not isinstance(kind, str) or kind not in kinds or not _is_id(document_id) or not _is_version(version):
         return None
-    return _stored(str(kind), document_id, version, DocumentState.REMOVED, None, envelope)
+    return _stored(kind, document_id, version, DocumentState.REMOVED, None, envelope)
 
 
 def _stored(
-    kind: str, document_id: Any, version: int, state: DocumentState, content: Any, envelope: Mapping[str, Any]
+    kind: str, document_id: str, version: int, state: DocumentState, content: Any, envelope: Mapping[str, Any]
 ) -> StoredDocument | None:
     try:
         cursor = Cursor.parse(str(envelope.get("id")))
@@ -91,19 +93,23 @@ def _whole(kind: type[Document], content: Any, cursor: Cursor) -> StoredDocument
     document_id, version = content.get(kind.id_key), content.get("version")
     is_deleted = content.get("deleted") is True
     body = "" if is_deleted else _text(content)
-    if not _is_id(document_id) or type(version) is not int or body is None:
+    if not _is_id(document_id) or not _is_version(version) or body is None:
         return None
     state = DocumentState.DELETED if is_deleted else DocumentState.LIVE
     at_ms = time_ms(content.get("updatedAt"))
-    return StoredDocument(kind.kind, str(document_id), version, state, cursor.epoch, cursor.seq, at_ms, body)
+    return StoredDocument(kind.kind, document_id, version, state, cursor.epoch, cursor.seq, at_ms, body)
 
 
 def _list(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+def _is_id(value: Any) -> TypeGuard[str]:
+    return bool(value) and is_text(value)
+
+
+def _is_version(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= MAX_WHOLE
 
 
 def _text(content: Any) -> str | None:

@@ -65,12 +65,12 @@ class Journal:
         if self.file is not None:
             self.file.close()
 
-    async def write(self, *, put: Sequence[OutboxEntry] = (), drop: Iterable[str] = ()) -> None:
-        """One commit, durable when it returns. Raises CacheUnwritable with nothing changed, Closed."""
+    async def write(self, *, put: Sequence[OutboxEntry] = (), drop: Iterable[str] = (), lazily: bool = False) -> None:
+        """One commit, see OutboxFile.write. Raises CacheUnwritable with nothing changed, Closed."""
         file, drop = self.file, list(drop)
         if file is not None:
             try:
-                await self._call(lambda: file.write(put=put, drop=drop))
+                await self._call(lambda: file.write(put=put, drop=drop, lazily=lazily))
             except OutboxDamaged:
                 after = self.after(put, drop)
                 await self._call(lambda: file.begin_anew(after))

@@ -1,7 +1,8 @@
 """The outbox on disk: commands that were given and not yet answered, and those that the server refused.
 
 A file of its own beside the cache, with ``synchronous=FULL``: the cache can be fetched again, what a person did
-cannot. Whoever has the cache's lock may open it. Source: architecture.md (the client).
+cannot. (Only that a command was answered may be forgotten by a power cut: it stands there as sent, so it is sent
+again, and the server, which knows its key, says the same again.) Whoever has the cache's lock may open it. Source: architecture.md (the client).
 
     damaged, cut, another program's, a newer version's
                               set aside as NAME.damaged-N or NAME.foreign-N, a new one is begun; ``set_aside`` names
@@ -166,13 +167,15 @@ class OutboxFile:
             None if problem is None else json.loads(problem),
         )  # fmt: skip
 
-    def write(self, *, put: Iterable[OutboxEntry] = (), drop: Iterable[str] = ()) -> None:
+    def write(self, *, put: Iterable[OutboxEntry] = (), drop: Iterable[str] = (), lazily: bool = False) -> None:
         """One commit: without the commands with the keys *drop*, with *put* as they are now.
 
-        Durable when it returns. Raises CacheUnwritable with nothing changed, or OutboxDamaged.
+        Durable when it returns; *lazily*, against a kill of the process at once, against a power cut with the next
+        commit. Raises CacheUnwritable with nothing changed, or OutboxDamaged.
         """
         rows = [_row(entry) for entry in put]
         with self._mapped():
+            self._db.execute(f"PRAGMA synchronous={'NORMAL' if lazily else 'FULL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany("DELETE FROM commands WHERE key = ?", [(key,) for key in drop])

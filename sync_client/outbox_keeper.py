@@ -173,12 +173,13 @@ class OutboxKeeper:
         put: Sequence[OutboxEntry] = (),
         drop: Iterable[str] = (),
         arrivals: Sequence[Arrival] = (),
+        lazily: bool = False,
     ) -> None:
         """Take in what the server said, show what it comes to, write it down. Raises CacheUnwritable."""
         pending = _commands(self._journal.after(put, drop))
         await self._picture().take_answer(documents, pending=pending, arrivals=arrivals)
         try:
-            await self._journal.write(put=put, drop=drop)
+            await self._journal.write(put=put, drop=drop, lazily=lazily)
         except CacheUnwritable:
             self._picture().set_pending(self.pending)
             raise
@@ -320,7 +321,7 @@ class OutboxKeeper:
         return entry
 
     async def answered(self, entry: OutboxEntry, document: Mapping[str, Any]) -> None:
-        await self._alone(lambda: self._change(document, drop=[entry.key]))
+        await self._alone(lambda: self._change(document, drop=[entry.key], lazily=True))
         self.counts.applied += 1
         self._settle(entry.key, document)
         self._stir()

@@ -53,6 +53,7 @@ class Snapshots:
         may_fetch: Callable[[], bool],
         params: Mapping[str, str],
         rng: Rng,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._replica = replica
         self._keeper = keeper
@@ -61,6 +62,7 @@ class Snapshots:
         self._may_fetch = may_fetch
         self._params = dict(params)
         self._rng = rng
+        self._sleep = sleep
         self._bell = asyncio.Event()
         self.installed = 0
         """How many there were."""
@@ -85,7 +87,7 @@ class Snapshots:
                 self.last_error = str(exc) or type(exc).__name__
                 delay_s = BACKOFF.delay_s(failures, rng=self._rng, retry_after_s=getattr(exc, "retry_after_s", None))
                 log.info("snapshot_failed", error=self.last_error, delay_s=round(delay_s, 2))
-                await asyncio.sleep(delay_s)
+                await self._sleep(delay_s)
             else:
                 self.last_error = ""
 

@@ -7,32 +7,32 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import httpx2
 import structlog
 import typer
-from rich.console import Console
 
 from sync_core.domain.catalog import DOMAIN
 from sync_core.problems import Problem, SyncError
 from sync_server import demo as demo_module
 from sync_server.accounts.records import ACCOUNTS, ACCOUNTS_TENANT
 from sync_server.console.doctor import examine
+from sync_server.console.keys import key_app
 from sync_server.console.publish import publish_file
 from sync_server.console.tail import follow
+from sync_server.console.terminal import EXIT_FAILED, ConfigOption, die, err, existing, out, with_log
+from sync_server.console.users import user_app
 from sync_server.console.verify import Report, verify
 from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.log.base import EventLog, LogMisconfigured
-from sync_server.log.open import new_epoch, open_log
+from sync_server.log.open import new_epoch
 from sync_server.serve import EXIT_CONFIG, bind, run_worker, serve, worker_socket
-from sync_server.settings import DEFAULT_FILE, ConfigError, LogSection, Settings, load_settings
+from sync_server.settings import DEFAULT_FILE, ConfigError, Settings, load_settings
 
 __all__ = ["main"]
 
-EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 EXAMPLE_CONFIG = Path(__file__).parent / "config.example.toml"
@@ -48,15 +48,16 @@ app = typer.Typer(
 )
 log_app = typer.Typer(help="Look after the event log: info, trim, new-epoch.", no_args_is_help=True)
 app.add_typer(log_app, name="log")
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+app.add_typer(key_app, name="key")
+app.add_typer(user_app, name="user")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration file (default: ./sync.toml).")
-]
 TenantOption = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose log.")]
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="Of the server (default: host and port of the configuration).")
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option("--token", envvar="SYNC_CLIENT_TOKEN", help="API key or token, where the server asks for one."),
 ]
 
 
@@ -66,15 +67,15 @@ def main() -> None:
     try:
         app()
     except (ConfigError, LogMisconfigured) as exc:
-        _die(str(exc), EXIT_CONFIG)
+        die(str(exc), EXIT_CONFIG)
     except Problem as exc:
-        _die("\n  - ".join([exc.detail, *(f"{e.path}: {e.message}".removeprefix(": ") for e in exc.errors)]))
+        die("\n  - ".join([exc.detail, *(f"{e.path}: {e.message}".removeprefix(": ") for e in exc.errors)]))
     except SyncError as exc:
-        _die(str(exc))
+        die(str(exc))
     except httpx2.InvalidURL as exc:
-        _die(f"this is no URL: {exc}", EXIT_CONFIG)
+        die(f"this is no URL: {exc}", EXIT_CONFIG)
     except httpx2.TransportError as exc:
-        _die(f"the server does not answer: {str(exc) or type(exc).__name__}")
+        die(f"the server does not answer: {str(exc) or type(exc).__name__}")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
@@ -85,7 +86,7 @@ def _configure_output() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
     if level not in LOG_LEVELS:
-        _die(f"environment variable LOG_LEVEL: {level!r} is none of {', '.join(LOG_LEVELS)}", EXIT_CONFIG)
+        die(f"environment variable LOG_LEVEL: {level!r} is none of {', '.join(LOG_LEVELS)}", EXIT_CONFIG)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     structlog.configure(
         processors=[
@@ -99,11 +100,6 @@ def _configure_output() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-
-
-def _die(message: str, status: int = EXIT_FAILED) -> NoReturn:
-    err.print(f"sync-server: {message}", markup=False)
-    sys.exit(status)
 
 
 def _version(wanted: bool) -> None:
@@ -142,7 +138,7 @@ def serve_command(
         sock = bind(settings.server.host, settings.server.port)
     except OSError as exc:
         hint = "; another program has the port: stop it, or take another one with --port"
-        _die(
+        die(
             f"cannot listen on {where}: {exc.strerror or exc}{hint if exc.errno == errno.EADDRINUSE else ''}",
             EXIT_CONFIG,
         )
@@ -174,7 +170,7 @@ def init(
             with EXAMPLE_CONFIG.open("rb") as source, config.open("xb") as target:
                 shutil.copyfileobj(source, target)
         except OSError as exc:
-            _die(f"cannot write {config}: {exc.strerror}")
+            die(f"cannot write {config}: {exc.strerror}")
         out.print(f"Wrote {config}; every setting in it has its default.", markup=False)
     settings = load_settings(config)
 
@@ -185,7 +181,7 @@ def init(
         if limit is not None and (why := await limit()):
             out.print(f"transactionLifetimeLimitSeconds could not be set to 3 s: {why}", markup=False)
 
-    _with_log(settings, prepare, exclusive=False)
+    with_log(settings, prepare, exclusive=False)
 
 
 @app.command()
@@ -193,6 +189,7 @@ def publish(
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON lines; - is standard input.")],
     config: ConfigOption = None,
     url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Publish events from a file: one event, a list, {"events": [...]}, or one event a line.
 
@@ -202,10 +199,10 @@ def publish(
     try:
         body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as exc:
-        _die(f"{file}: {exc.strerror}")
+        die(f"{file}: {exc.strerror}")
     settings = load_settings(config)
     name = "standard input" if file == "-" else file
-    count = asyncio.run(publish_file(settings, body, name=name, url=url, show=_show_published))
+    count = asyncio.run(publish_file(settings, body, name=name, url=url, token=token, show=_show_published))
     err.print(f"{count} {'event' if count == 1 else 'events'} published.")
 
 
@@ -221,6 +218,7 @@ def tail(
     ] = "now",
     types: Annotated[str | None, typer.Option("--types", metavar="A,B", help="Only these event types.")] = None,
     url: UrlOption = None,
+    token: TokenOption = None,
 ) -> None:
     """Print the feed of a running server, one envelope a line, until Ctrl-C.
 
@@ -234,7 +232,7 @@ def tail(
     def note(text: str) -> None:
         err.print(text, markup=False)
 
-    asyncio.run(follow(settings, after=after, types=types, url=url, show=show, note=note))
+    asyncio.run(follow(settings, after=after, types=types, url=url, token=token, show=show, note=note))
 
 
 @app.command()
@@ -276,7 +274,7 @@ def verify_command(
             wrong += report.finding_count
             _show_report(report)
 
-    _with_log(_existing(load_settings(config)), work, exclusive=False)
+    with_log(existing(load_settings(config)), work, exclusive=False)
     sys.exit(EXIT_FAILED if wrong else 0)
 
 
@@ -303,7 +301,7 @@ def log_info(config: ConfigOption = None) -> None:
         for tenant, b in (await event_log.bounds(await event_log.tenants())).items():
             out.print(f"tenant {tenant}: epoch {b.epoch}, floor {b.floor}, head {b.head}, {b.head - b.floor} events")
 
-    _with_log(_existing(load_settings(config)), info, exclusive=False)
+    with_log(existing(load_settings(config)), info, exclusive=False)
 
 
 @log_app.command("trim")
@@ -321,7 +319,7 @@ def log_trim(
         trimmed = await event_log.trim(tenant, max(bounds.head - keep, 0))
         out.print(f"Removed {trimmed.floor - bounds.floor} events: floor {trimmed.floor}, head {trimmed.head}.")
 
-    _with_log(_existing(load_settings(config)), trim, exclusive=False)
+    with_log(existing(load_settings(config)), trim, exclusive=False)
 
 
 @log_app.command("new-epoch")
@@ -332,7 +330,7 @@ def log_new_epoch(config: ConfigOption = None, tenant: TenantOption = DEFAULT_TE
         bounds = await event_log.new_epoch(tenant, new_epoch())
         out.print(f"Tenant {tenant}: epoch {bounds.epoch}, head {bounds.head}. All earlier cursors lead to a reset.")
 
-    _with_log(_existing(load_settings(config)), rename, exclusive=False, check_seal=False)
+    with_log(existing(load_settings(config)), rename, exclusive=False, check_seal=False)
 
 
 @app.command()
@@ -343,32 +341,3 @@ def demo(
 ) -> None:
     """A washing shop's day, played by commands, served and shown in the terminal until Ctrl-C."""
     demo_module.run(port=port, seed=seed, speed=speed, console=out)
-
-
-def _existing(settings: Settings) -> Settings:
-    """*settings*, if their log is there: looking after a log must not make an empty one beside a typing error."""
-    if (path := _missing_file(settings.log)) is not None:
-        raise LogMisconfigured(f"There is no log at {path} ([log.sqlite] path). `sync-server init` makes one.")
-    return settings
-
-
-def _missing_file(settings: LogSection) -> Path | None:
-    return settings.sqlite.path if settings.store == "sqlite" and not settings.sqlite.path.exists() else None
-
-
-def _with_log(
-    settings: Settings,
-    work: Callable[[EventLog], Coroutine[Any, Any, None]],
-    *,
-    exclusive: bool,
-    check_seal: bool = True,
-) -> None:
-    async def run() -> None:
-        event_log = open_log(settings.log, exclusive=exclusive, check_seal=check_seal)
-        try:
-            await event_log.open()
-            await work(event_log)
-        finally:
-            await event_log.aclose()
-
-    asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
     "ServerSection",
     "WebhookSection",
     "checked",
+    "duration",
     "fault_details",
     "name_of",
 ]
@@ -70,7 +72,8 @@ _MESSAGES = {
 }
 
 
-def _duration(value: Any) -> Any:
+def duration(value: Any) -> timedelta:
+    """``"90s"`` and the like. Raises ValueError."""
     if isinstance(value, timedelta):  # the default, where another key of its section was given
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
@@ -80,7 +83,7 @@ def _duration(value: Any) -> Any:
     return timedelta(seconds=seconds)
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 def _strong(secret: SecretStr) -> SecretStr:
@@ -127,8 +130,15 @@ class ServerSection(Section):
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> "ServerSection":
-        if (self.tls_certificate is None) != (self.tls_key is None):
+        if self.tls_certificate is None and self.tls_key is None:
+            return self
+        if self.tls_certificate is None or self.tls_key is None:
             raise ValueError("tls_certificate and tls_key go together")
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.tls_certificate, self.tls_key, password=lambda: "")  # never ask a terminal
+        except ssl.SSLError as exc:
+            raise ValueError(f"tls_certificate and tls_key cannot be used together: {exc.reason or exc}") from None
         return self
 
 

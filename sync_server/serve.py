@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ import structlog
 import uvicorn
 import uvloop
 from prometheus_client.multiprocess import mark_process_dead
-from pydantic import SecretStr
 from pydantic import SecretStr
 
 from sync_server.app import Application, open_application
@@ -131,7 +129,12 @@ async def _work(settings: Settings, sock: socket.socket, parent_fd: int | None) 
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         host, port = sock.getsockname()[:2]
-        log.info("serving", url=f"{'https' if certificate else 'http'}://{host}:{port}", store=settings.log.store, pid=os.getpid())
+        log.info(
+            "serving",
+            url=f"{'https' if certificate else 'http'}://{host}:{port}",
+            store=settings.log.store,
+            pid=os.getpid(),
+        )
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

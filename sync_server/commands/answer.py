@@ -29,12 +29,8 @@ class Carried(NamedTuple):
     body: str
 
     @classmethod
-    def of(cls, document: Document, *, body: str | None = None, deleted: bool = False) -> Self:
-        """*document* with its *body*, where that was rendered already."""
-        text = document.render() if body is None else body
-        return cls(
-            document.kind, document.id, document.version, deleted, document.grants(), document.audience(), text
-        )  # fmt: skip
+    def of(cls, document: Document) -> Self:
+        return cls(*document.ref, document.version, False, document.grants(), document.audience(), document.render())
 
 
 Sees = Callable[[Carried], bool]

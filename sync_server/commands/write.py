@@ -138,16 +138,18 @@ class CommandWrite:
         changed: dict[Ref, Carried] = {}
         parsed: dict[Ref, Document] = {}
         for event in changes.events:
-            document = event.document
-            body = _body(event) if document is not None else ""
-            events.append(self._event(event, body))
-            if document is not None:
-                documents.append(_stored(event, body, seq=view.next_seq + len(events) - 1, time_ms=view.time_ms))
-                changed[document.ref] = Carried.of(document, body=body, deleted=event.deleted)
-                if event.deleted:
-                    parsed.pop(document.ref, None)
-                else:
-                    parsed[document.ref] = document
+            document, reach, body = event.document, _reach(event), _body(event)
+            events.append(self._event(event, body, reach))
+            if document is None:
+                continue
+            ref = document.ref
+            documents.append(
+                _stored(event, document, reach, body, seq=view.next_seq + len(events) - 1, time_ms=view.time_ms)
+            )
+            changed[ref] = Carried(*ref, document.version, event.deleted, reach.grants, reach.audience, body)
+            parsed.pop(ref, None)
+            if not event.deleted:
+                parsed[ref] = document
         answer = Answer(str(Cursor(view.epoch, view.next_seq + len(events) - 1)), tuple(changed.values()))
         return Decision(events, self._outcome(view, answer), answer, documents, tuple(parsed.values()))
 
@@ -156,7 +158,7 @@ class CommandWrite:
             return {}
         return {self.key: Outcome(self.fingerprint, answer.text(), view.time_ms + OUTCOME_TTL_MS)}
 
-    def _event(self, event: DomainEvent, body: str) -> NewEvent:
+    def _event(self, event: DomainEvent, body: str, reach: Reach) -> NewEvent:
         document = event.document
         data_json = _data_json(event, body)
         tail = envelope_tail(
@@ -167,7 +169,7 @@ class CommandWrite:
         )
         if len(tail.encode()) + _ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
             raise TooLarge(f"The {document.kind if document else 'event'} would have over {MAX_EVENT_BYTES} bytes.")
-        return NewEvent(event.event_type, event.tags, self.client_id, self.principal, tail, _reach(event))
+        return NewEvent(event.event_type, event.tags, self.client_id, self.principal, tail, reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,10 @@ class Lookup:
 
 
 def _body(event: DomainEvent) -> str:
+    """The JSON of the document that *event* carries; none, nothing."""
     document = event.document
-    assert document is not None
+    if document is None:
+        return ""
     if not event.deleted:
         return document.render()
     return to_json({document.id_key: document.id, "version": document.version, "deleted": True}).decode()
@@ -219,25 +223,23 @@ def _reach(event: DomainEvent) -> Reach:
         document.kind, document.id, document.version, grants=document.grants(), audience=document.audience(),
         sample=event.sample,
     )  # fmt: skip
-    if before is None or event.deleted or not _took_away(before, event.tags, reach):
+    if before is None or event.deleted:
         return reach
-    return reach._replace(left=before.tags(), grants_left=before.grants(), audience_left=before.audience())
-
-
-def _took_away(before: Document, tags: tuple[str, ...], after: Reach) -> bool:
-    """Whether somebody might have found or seen the document as it was *before*, and not as it is."""
-    audience = before.audience()
-    narrowed = bool(after.audience) if not audience else _lost(audience, after.audience)
-    return narrowed or _lost(before.tags(), tags) or _lost(before.grants(), after.grants)
+    tags, grants, audience = before.tags(), before.grants(), before.audience()
+    narrowed = _lost(audience, reach.audience) or (not audience and reach.audience)
+    if narrowed or _lost(tags, event.tags) or _lost(grants, reach.grants):
+        return reach._replace(left=tags, grants_left=grants, audience_left=audience)
+    return reach
 
 
 def _lost(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+    """Whether something of *before* is not there any more: who went by that finds or sees it no longer."""
     return before != after and not set(before) <= set(after)
 
 
-def _stored(event: DomainEvent, body: str, *, seq: int, time_ms: int) -> StoredDocument:
-    document = event.document
-    assert document is not None
+def _stored(
+    event: DomainEvent, document: Document, reach: Reach, body: str, *, seq: int, time_ms: int
+) -> StoredDocument:
     return StoredDocument(
         kind=document.kind,
         id=document.id,
@@ -246,8 +248,8 @@ def _stored(event: DomainEvent, body: str, *, seq: int, time_ms: int) -> StoredD
         is_open=document.is_open and not event.deleted,
         state=document.state,
         tags=event.tags,
-        grants=document.grants(),
-        audience=document.audience(),
+        grants=reach.grants,
+        audience=reach.audience,
         seq=seq,
         time_ms=time_ms,
         body=body,

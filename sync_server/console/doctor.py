@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sync_core.problems import SyncError
 from sync_core.times import iso_from_ms
-from sync_server.console.talk import checked, client, is_served, server_url
+from sync_server.console.talk import checked, client, is_served, own_certificate, server_url
 from sync_server.log.base import EventLog, LogError
 from sync_server.log.open import open_log
 from sync_server.settings import Settings
@@ -49,7 +49,7 @@ async def examine(settings: Settings, report: Report) -> None:
 
 async def _examine_server(settings: Settings, report: Report) -> bool:
     url = server_url(settings)
-    async with client(url) as http:
+    async with client(url, verify=own_certificate(settings)) as http:
         if not await is_served(http):
             report(True, f"server: none runs at {url} (`sync-server serve` starts it)")
             return False

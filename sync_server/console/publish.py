@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from sync_core.problems import Problem, SyncError
 from sync_server.api.body import MAX_BODY_BYTES
 from sync_server.api.submission import MAX_EVENTS
-from sync_server.console.talk import Refused, checked, client, is_served, server_url
+from sync_server.console.talk import Refused, checked, client, is_served, own_certificate, server_url
 from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT
 from sync_server.settings import Settings
 
@@ -34,14 +34,16 @@ Send = Callable[[bytes], Awaitable[list[dict[str, Any]]]]
 Show = Callable[[str | None, str, bool], None]
 
 
-async def publish_file(settings: Settings, body: bytes, *, name: str, url: str | None, show: Show) -> int:
+async def publish_file(
+    settings: Settings, body: bytes, *, name: str, url: str | None, token: str | None, show: Show
+) -> int:
     """Publish the events in *body*; how many. Every one is told to *show* (id, type, duplicate).
 
     Raises FileError, Problem, httpx2.TransportError.
     """
     batches = list(_batches(_items(body, name)))
     count = 0
-    async with _publisher(settings, url) as send:
+    async with _publisher(settings, url, token) as send:
         for batch in batches:
             try:
                 receipts = await send(_BATCH_HEAD + b",".join(item.json for item in batch) + _BATCH_TAIL)
@@ -133,9 +135,10 @@ def _told(detail: str, errors: list[tuple[str, str]], batch: list[_Item], name: 
 
 
 @asynccontextmanager
-async def _publisher(settings: Settings, url: str | None) -> AsyncIterator[Send]:
+async def _publisher(settings: Settings, url: str | None, token: str | None) -> AsyncIterator[Send]:
     """How to publish: through a running server, or into the log itself where nobody serves it."""
-    async with client(server_url(settings) if url is None else url) as http:
+    verify = own_certificate(settings) if url is None else True
+    async with client(server_url(settings) if url is None else url, token=token, verify=verify) as http:
         if url is not None or await is_served(http):
 
             async def over_http(body: bytes) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx2
 
 from sync_core.sse import SSEDecoder
-from sync_server.console.talk import Refused, checked, client, server_url
+from sync_server.console.talk import Refused, checked, client, own_certificate, server_url
 from sync_server.settings import Settings
 
 __all__ = ["follow"]
@@ -27,6 +27,7 @@ async def follow(
     after: str,
     types: str | None,
     url: str | None,
+    token: str | None = None,
     show: Callable[[str], None],
     note: Callable[[str], None],
 ) -> None:
@@ -34,6 +35,7 @@ async def follow(
 
     Raises Refused when the server will not have it, httpx2.InvalidURL for a *url* that is none.
     """
+    verify = own_certificate(settings) if url is None else True
     url = server_url(settings) if url is None else url
     decoder = SSEDecoder(last_event_id=after)
     timeout = httpx2.Timeout(10, read=max(SILENT_S, settings.feed.heartbeat_s * _SILENT_HEARTBEATS))
@@ -44,7 +46,7 @@ async def follow(
         trouble = ""
         try:
             async with (
-                client(url) as http,
+                client(url, token=token, verify=verify) as http,
                 http.stream("GET", STREAM_PATH, params=parameters, timeout=timeout) as reply,
             ):
                 if reply.status_code == NO_CONTENT:

@@ -1,5 +1,6 @@
 """How the commands talk to a running server."""
 
+import ssl
 from typing import Any
 
 import httpx2
@@ -7,7 +8,7 @@ import httpx2
 from sync_core.problems import SyncError
 from sync_server.settings import Settings
 
-__all__ = ["Refused", "checked", "client", "is_served", "server_url"]
+__all__ = ["Refused", "checked", "client", "is_served", "own_certificate", "server_url"]
 
 TIMEOUT_S = 10.0
 MAX_PORT = 65535
@@ -28,11 +29,21 @@ class Refused(SyncError):
 def server_url(settings: Settings) -> str:
     """Where the configured server is to be reached from this machine."""
     host = _ANY_ADDRESS.get(settings.server.host, settings.server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    scheme = "http" if settings.server.tls_certificate is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
-def client(url: str) -> httpx2.AsyncClient:
-    """A client of the server at *url*. Proxies of the environment are for other machines.
+def own_certificate(settings: Settings) -> ssl.SSLContext | bool:
+    """What the configured server is known by, whatever name this machine reaches it under."""
+    if settings.server.tls_certificate is None:
+        return True
+    context = ssl.create_default_context(cafile=settings.server.tls_certificate)
+    context.check_hostname = False
+    return context
+
+
+def client(url: str, *, token: str | None = None, verify: ssl.SSLContext | bool = True) -> httpx2.AsyncClient:
+    """A client of the server at *url*, which shows *token*. Proxies of the environment are for other machines.
 
     Raises httpx2.InvalidURL.
     """
@@ -41,7 +52,8 @@ def client(url: str) -> httpx2.AsyncClient:
         raise httpx2.InvalidURL(f"{url!r} does not begin with http:// or https:// and a host")
     if parsed.port is not None and not 0 < parsed.port <= MAX_PORT:
         raise httpx2.InvalidURL(f"{url!r} has a port that is not from 1 to {MAX_PORT}")
-    return httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx2.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=verify)
 
 
 async def is_served(http: httpx2.AsyncClient) -> bool:

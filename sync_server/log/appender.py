@@ -62,6 +62,47 @@ class _Waiting:
         self.taken = False
 
 
+class _Lane:
+    """What waits for one tenant, the group that is being committed, and the clock of both.
+
+    The lane answers in time by itself; the clock is for a store that hangs. One timer for all who wait: a timeout
+    around each of them cost as much as all the rest of an append. Deadlines come in the order of arrival.
+    """
+
+    __slots__ = ("_timer", "group", "queue")
+
+    def __init__(self) -> None:
+        self.queue: deque[_Waiting] = deque()
+        self.group: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, waiting: _Waiting) -> None:
+        self.queue.append(waiting)
+        if self._timer is None:
+            self._arm(waiting)
+
+    def _arm(self, oldest: _Waiting) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(oldest.deadline_s + GRACE_S, self._expire)
+
+    def _expire(self) -> None:
+        """Tell those whose time is over; the transaction goes on."""
+        self._timer = None
+        due_s = asyncio.get_running_loop().time() - GRACE_S
+        for waiting in (*self.group, *self.queue):
+            if waiting.future.done():
+                continue
+            if waiting.deadline_s > due_s:
+                self._arm(waiting)
+                return
+            error = OutcomeUnknown if waiting.taken else Unavailable
+            _fail(waiting, error("The event log did not answer.", retry_after_s=RETRY_AFTER_S))
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 class Appender:
     """Commits submissions to *event_log* and tells *on_commit* (tenant, committed) of every group.
 
@@ -82,7 +123,7 @@ class Appender:
         self._metrics = metrics
         self.wall_ms = wall_ms
         self._deadline_s = deadline_s
-        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
         self._closed = False
@@ -96,25 +137,19 @@ class Appender:
         loop = asyncio.get_running_loop()
         started = loop.time()
         waiting = _Waiting(write, loop.create_future(), started + self._deadline_s)
-        self._lane(tenant).append(waiting)
+        self._lane(tenant).add(waiting)
         self._waiting_bytes += write.size_bytes
         try:
-            # The lane answers in time; this bound is for a store that hangs. The lane itself goes on.
-            async with asyncio.timeout(self._deadline_s + GRACE_S):
-                answer: T = await waiting.future
-                return answer
-        except TimeoutError:
-            if waiting.taken:
-                raise OutcomeUnknown("The event log did not answer.", retry_after_s=RETRY_AFTER_S) from None
-            raise Unavailable("The event log did not answer.", retry_after_s=RETRY_AFTER_S) from None
+            answer: T = await waiting.future
+            return answer
         finally:
             self._waiting_bytes -= write.size_bytes
             self._metrics.append_seconds.observe(loop.time() - started)
 
-    def _lane(self, tenant: str) -> deque[_Waiting]:
+    def _lane(self, tenant: str) -> "_Lane":
         lane = self._lanes.get(tenant)
         if lane is None:
-            lane = self._lanes[tenant] = deque()
+            lane = self._lanes[tenant] = _Lane()
             task = asyncio.get_running_loop().create_task(self._run(tenant, lane), name=f"appender-{tenant}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -134,11 +169,11 @@ class Appender:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE_S)
 
-    async def _run(self, tenant: str, lane: deque[_Waiting]) -> None:
+    async def _run(self, tenant: str, lane: "_Lane") -> None:
         """Commit group after group until the lane is empty; ends with it, so idle tenants cost nothing."""
         try:
-            while lane:
-                group = _take_group(lane, now=asyncio.get_running_loop().time())
+            while lane.queue:
+                group = lane.group = _take_group(lane.queue, now=asyncio.get_running_loop().time())
                 try:
                     await self._commit(tenant, group)
                 except BaseException:  # cancelled: the time to finish is over
@@ -147,7 +182,8 @@ class Appender:
         finally:
             # Without an await since the loop saw the lane empty: nothing can have been added meanwhile.
             del self._lanes[tenant]
-            for left in lane:
+            lane.close()
+            for left in lane.queue:
                 _fail(left, Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S))
 
     async def _commit(self, tenant: str, group: list[_Waiting]) -> None:

@@ -145,12 +145,16 @@ class EventLog(Protocol):
         """
 
     async def load(self, tenant: str, refs: Collection[Ref]) -> DocumentPage:
-        """Those of *refs* that exist, tombstones included, and the bounds, from one state of the log."""
+        """Those of *refs* that exist, tombstones included, and the bounds, from one state of the log.
+
+        This, ``documents`` and ``sweep`` raise LogMisconfigured for a tenant that has no log.
+        """
 
     async def documents(self, tenant: str, selection: Selection, *, after: Ref | None, limit: int) -> DocumentPage:
         """At most *limit* documents of *selection* behind *after*, fewer if they are large or many were passed over.
 
-        A page is one read transaction: its documents are those of exactly *bounds*.head.
+        A page is one read transaction: its documents are those of exactly *bounds*.head. It may be empty and have a
+        *next*. Raises ValueError where *after* is of a kind that is not selected.
         """
 
     async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:

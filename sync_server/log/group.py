@@ -138,6 +138,8 @@ def decide(group: Group, view: View, plan: Plan) -> list[Ref]:
         try:
             decision = member.decide(view)
         except Unloaded as more:
+            if not more.refs - view.documents.keys():
+                raise RuntimeError(f"a member asks again for what was loaded: {more}") from None
             return _wanted(more, undecided[position + 1 :] if not plan.results else (), view)
         except Problem as refusal:
             plan.results.append(refusal)

@@ -8,6 +8,7 @@ always fine. Source: protocol.md 1.
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,8 +31,11 @@ class HeadSeal:
         self._written_s = float("-inf")
         self._dirty = False
 
-    def check(self, heads: dict[str, tuple[str, int]], *, log_name: str) -> None:
-        """Compare the log's *heads* (tenant to epoch, seq) with the file. Raises LogMisconfigured."""
+    def check(self, read_heads: Callable[[], dict[str, tuple[str, int]]], *, log_name: str) -> None:
+        """Compare the log's heads (tenant to epoch, seq) with the file. Raises LogMisconfigured.
+
+        They are read after the file: beside a running server the log goes on meanwhile.
+        """
         try:
             sealed = self._read()
         except _DAMAGED:
@@ -41,6 +45,7 @@ class HeadSeal:
             ) from None
         except OSError as exc:
             raise LogMisconfigured(f"{self._path} cannot be read ({exc.strerror}).") from exc
+        heads = read_heads()
         for tenant, (epoch, seq) in sealed.items():
             log_epoch, log_seq = heads.get(tenant, ("", 0))
             if log_seq < seq or (log_epoch != epoch and seq):

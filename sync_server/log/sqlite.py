@@ -99,11 +99,14 @@ class SQLiteLog:
                 raise self._unwritable(exc) from exc
         elif version < SCHEMA_VERSION:
             migrate(db, self._path)
-        heads = {t: (e, s) for t, e, s in db.execute("SELECT tenant, epoch, seq FROM heads")}
+
+        def heads() -> dict[str, tuple[str, int]]:
+            return {t: (e, s) for t, e, s in db.execute("SELECT tenant, epoch, seq FROM heads")}
+
         if self._check_seal:
             self._seal.check(heads, log_name=str(self._path))
         else:  # `log new-epoch` is how a refused log is made servable again, tenant by tenant
-            self._seal.keep(heads)
+            self._seal.keep(heads())
 
     async def aclose(self) -> None:
         if self._closed:

@@ -87,6 +87,7 @@ def test_who_is_bound_to_another_entity_is_not_even_asked() -> None:
     for n in range(1000):
         bound = frozenset({f"orderID={n}"})
         index.channel(Sight(Filter(), Counting(frozenset({"view_orders"}), frozenset({"role:client"}), bound)))
+    Counting.asked = 0
     about = Access("view_orders", ("orderID=7", "bayID=1"), ("role:csr",))
     (found,) = index.matching(FeedEvent(1, "order_updated", ("orderID=7",), None, "p", b"", 1, about))
     assert found.sight.rights.bound == {"orderID=7"}
@@ -94,3 +95,13 @@ def test_who_is_bound_to_another_entity_is_not_even_asked() -> None:
     published = FeedEvent(2, "qr_generated", (), None, "p", b"", 1, Access("view_events"))
     assert not list(index.matching(published))
     assert Counting.asked == 1
+
+
+def test_who_is_not_in_the_audience_is_not_even_asked() -> None:
+    index = ChannelIndex()
+    for n in range(1000):
+        index.channel(Sight(Filter(), Counting(frozenset({"view_orders"}), frozenset({f"role:{n}"}))))
+    Counting.asked = 0
+    for_two = FeedEvent(1, "order_updated", (), None, "p", b"", 1, Access("view_orders", (), ("role:7", "role:8")))
+    assert len(list(index.matching(for_two))) == 2
+    assert Counting.asked == 2

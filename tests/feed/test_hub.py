@@ -1,5 +1,6 @@
 """The hub by itself: what time brings to its readers, and what it makes of a log that is not as expected."""
 
+import json
 from pathlib import Path
 
 from sync_server.feed.clock import ADVANCE_SEQS
@@ -7,7 +8,7 @@ from sync_server.feed.hub import FeedSettings
 from sync_server.feed.tail import FUTURE_PATIENCE_S
 from sync_server.log.base import Bounds
 from tests.feed.hubs import bench
-from tests.log.writes import TENANT
+from tests.log.writes import TENANT, commit, note, submission
 from tests.streams import eventually
 
 # -- what time brings -------------------------------------------------------------------------------
@@ -144,3 +145,31 @@ async def test_a_tail_that_was_overtaken_by_the_floor_resets_its_readers_once(tm
         await eventually(lambda: socket.count("status_update") == 2)
         assert socket.count("reset") == 1
         assert on.sample("sync_log_holes_total") == 0
+
+
+# -- who caused it ----------------------------------------------------------------------------------
+
+
+async def test_who_hid_its_own_events_and_left_is_not_written_to(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        leaving, left = on.admit(client_id="till-1")
+        _, stayed = on.admit(client_id="till-1")
+        leaving.discard()
+        await on.publish(1, client_id="till-1")
+        await on.publish(1, client_id="till-2")
+        assert [socket.count("status_update") for socket in (left, stayed)] == [0, 1]
+        (channel,) = on.hub.channels
+        for reader in list(on.hub.readers):
+            reader.discard()
+        assert channel._echo == {}
+
+
+async def test_who_caused_some_of_a_flush_gets_the_rest_of_it(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        sockets = [on.read(client_id=f"till-{n}") for n in range(4)]
+        for n in range(4):
+            on.hub.tail.offer(await commit(on.event_log, submission(note(client_id=f"till-{n}"))))
+        on.hub.flush()
+        for n, socket in enumerate(sockets):
+            seen = [json.loads(one.data)["id"] for one in socket.seen if one.event == "status_update"]
+            assert seen == [on.hub.cursor_text(seq) for seq in range(1, 5) if seq != n + 1]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from starlette.types import Message
 
+from sync_core.filters import Filter
 from sync_core.sse import ServerSentEvent, SSEDecoder
 from sync_server.access.caller import Caller
 from sync_server.access.rights import Rights
@@ -95,7 +96,8 @@ async def test_a_long_poll_is_woken_by_what_is_for_its_caller_by_name() -> None:
         await eventually(lambda: len(hub.polls) == 1)
         hub.tail.offer(event_log.append(order_event("user:4")))
         hub.tail.offer(event_log.append(order_event("user:3")))
-        assert [event["id"] for event in (await waiting)["events"]] == [hub.cursor_text(2)]
+        async with asyncio.timeout(5):
+            assert [event["id"] for event in (await waiting)["events"]] == [hub.cursor_text(2)]
 
 
 async def test_who_is_not_drawn_for_a_sample_still_gets_its_heartbeats() -> None:
@@ -236,9 +238,25 @@ async def test_connected_says_what_access_it_is_and_reset_where_the_state_is() -
         await served.end()
 
 
-async def test_a_reset_in_mid_stream_says_where_the_state_is_too(start_sqlite: Start) -> None:
-    async with start_sqlite() as served, stream(served.port) as opened:
+async def test_a_reset_in_mid_stream_says_where_the_state_is_too() -> None:
+    async with memory_hub() as (event_log, hub):
+        served = Served(hub, Caller(TENANT, "anna", CSR), root_path="/shop")
+        await served.said("caught_up")
+        event_log.epoch = "00000000"
+        await hub.tail.refresh()
+        reset = await served.said("reset")
+        assert (reset["reason"], reset["snapshot"]) == ("epoch", "/shop/api/v1/sync/snapshot")
+        await served.end()
+
+
+async def test_over_http_everybody_may_see_everything(start_sqlite: Start) -> None:
+    async with start_sqlite() as served, stream(served.port, lastEventId="garbage") as opened:
         assert json.loads((await opened.until("connected")).data)["access"] == "open"
-        await served.application.event_log.new_epoch("default", "00000000")
-        await (await served.hub()).tail.refresh()
         assert json.loads((await opened.until("reset")).data)["snapshot"] == "/api/v1/sync/snapshot"
+
+
+async def test_what_is_for_somebody_by_name_who_did_not_ask_for_it_is_no_work() -> None:
+    async with memory_hub() as (event_log, hub):
+        begin(hub, view_of(Filter(tags=frozenset({"orderID=B"})), rights=user(3)))
+        hub.tail.offer(event_log.append(order_event("user:3")))
+        assert not any(channel.waiting for channel in hub.channels)

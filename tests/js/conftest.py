@@ -1,6 +1,6 @@
 """One browser for all tests of the JavaScript client, and the page in which its modules are tested one by one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.js.site import Site
+from tests.servers import SyncServer
 
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
                  "--disable-background-networking", "--disable-component-update"]  # fmt: skip
@@ -35,6 +36,20 @@ async def unit_page(browser: Browser) -> AsyncIterator[Page]:
 async def site() -> AsyncIterator[Site]:
     async with Site() as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
+    """For tests that leave it alive; they run one after the other, and name what is theirs."""
+    with SyncServer(tmp_path_factory.mktemp("server"), config="[feed]\nheartbeat_s = 1\n") as server:
+        yield server
+
+
+@pytest.fixture
+def shop(site: Site, server: SyncServer) -> Site:
+    """The site in front of that server."""
+    site.upstream = ("127.0.0.1", server.port)
+    return site
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -4,10 +4,11 @@
         site.upstream = ("127.0.0.1", server.port)      # may change at any time; None: nothing answers
         await page.goto(site.url("/page"))              # API under /api, and under /shop/api
 
-One request a connection. ``requests`` remembers what went to the API, ``open_streams`` counts what is open.
+One API request a connection. ``requests`` remembers what went to the API, ``open_streams`` counts what is open.
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -78,19 +79,16 @@ class Site:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        first, _, rest = head.partition(b"\r\n")
-        method, target, _ = first.decode("latin-1").split(" ", 2)
-        path = target.partition("?")[0]
-        if path.removeprefix(PREFIX).startswith("/api/"):
-            await self._forward(method, target.removeprefix(PREFIX), rest, reader, writer)
-        elif path in ("/page", f"{PREFIX}/page"):
-            writer.write(_response(200, "text/html", PAGE))
-        elif (file := _file(path)) is not None:
-            writer.write(_response(200, TYPES[file.suffix], await asyncio.to_thread(file.read_bytes)))
-        else:
-            writer.write(_response(404, "text/plain", b"not here"))
-        await writer.drain()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            first, _, rest = head.partition(b"\r\n")
+            method, target, _ = first.decode("latin-1").split(" ", 2)
+            path = target.partition("?")[0]
+            if path.removeprefix(PREFIX).startswith("/api/"):
+                await self._forward(method, target.removeprefix(PREFIX), rest, reader, writer)
+                return
+            writer.write(_static(path))
+            await writer.drain()
 
     async def _forward(
         self, method: str, target: str, rest: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -123,14 +121,18 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-def _file(path: str) -> Path | None:
+@functools.cache
+def _static(path: str) -> bytes:
+    """The whole response; files do not change while tests run."""
+    if path in ("/page", f"{PREFIX}/page"):
+        return _response(200, "text/html", PAGE)
     for prefix, directory in (("/js/", LIBRARY), ("/tests/", TESTS)):
         file = directory / path.removeprefix(prefix)
         if path.startswith(prefix) and ".." not in path and file.suffix in TYPES and file.is_file():
-            return file
-    return None
+            return _response(200, TYPES[file.suffix], file.read_bytes())
+    return _response(404, "text/plain", b"not here")
 
 
 def _response(status: int, media_type: str, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status} x\r\nContent-Type: {media_type}; charset=utf-8\r\nCache-Control: no-store\r\n"
-    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+    head = f"HTTP/1.1 {status} x\r\nContent-Type: {media_type}; charset=utf-8\r\nCache-Control: max-age=3600\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -10,6 +10,7 @@ from playwright.async_api import Page
 from sync_core.domain.catalog import DOMAIN
 from sync_core.domain.command import Changes, Command, Context, RuleConflict
 from sync_core.domain.document import Document, Known, Ref
+from sync_core.domain.orders import PaymentStatus
 from sync_core.problems import SyncError
 from sync_core.times import iso_from_ms
 
@@ -24,13 +25,13 @@ OVERLAYS = """async (text) => {
   const { KINDS } = await import('/js/kinds.js');
   const results = JSON.parse(text).map(({ documents, name, given }) => {
     const overlay = new Overlay({ commands: COMMANDS, base: (kind, id) => documents[kind]?.[id] });
-    overlay.setPending([{ key: 'k', name, given, createdAt: '%s' }]);
+    overlay.setPending([{ key: 'k', name, given, createdAt: 'NOW' }]);
     overlay.settle(new Map());
     return Object.fromEntries(Object.keys(KINDS).map((kind) =>
       [kind, Object.fromEntries([...overlay.ids(kind)].map((id) => [id, overlay.get(kind, id)]))]));
   });
   return JSON.stringify(results);
-}""" % NOW
+}""".replace("'NOW'", f"'{NOW}'")
 
 
 def name_of(command: Command) -> str:
@@ -85,13 +86,13 @@ def _case(rng: random.Random) -> tuple[dict[Ref, Document], str, dict[str, Any]]
     fields: dict[str, Any] = {
         "orderID": order, "queueID": queue, "bayID": bay, "jobID": rng.choice(["J1", "J2"]),
         "newStage": rng.choice(["initiated", "in_progress", "completed", "cancelled"]),
-        "status": rng.choice({"bays.edit": ["available", "cleaning"]}.get(name, ["pending", "paid", "refunded", "failed"])),
+        "status": rng.choice(["available", "cleaning"] if name == "bays.edit" else list(PaymentStatus)),
         "items": rng.choice([[], [item], [item, item]]), "notes": rng.choice([None, "later"]), "name": "N",
         "paused": rng.choice([True, False]), "priority": rng.randint(-1, 1), "position": rng.randint(1, 4),
         "progress": rng.randint(0, 100), "reason": "broken", "amount": "3.50", "method": "card",
     }  # fmt: skip
     wanted = SHOP[name].input.model_fields
-    return shop, name, {key: value for key, value in fields.items() if key in wanted and (key != "jobID" or "jobID" in wanted)}
+    return shop, name, {key: value for key, value in fields.items() if key in wanted}
 
 
 def _shop(rng: random.Random) -> dict[Ref, Document]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext
 
 from e2e.fault_proxy import FaultProxy
-from tests.js.shop import Tab, open_tab, publish, until
+from tests.js.shop import open_tab, publish, until
 from tests.js.site import Site
 from tests.servers import SyncServer
 
@@ -20,23 +20,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120
 # The same rules with shorter times.
 QUICK: dict[str, Any] = {
     "policy": {
-        "backoff": {"baseS": 0.02, "factor": 2, "capS": 0.2}, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99, "maxReconnectAttempts": 3,
+        "backoff": {"baseS": 0.02, "factor": 2, "capS": 0.2}, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99,
+        "maxReconnectAttempts": 3,
     },
     "limits": {"firstByteS": 0.4, "firstByteRoundTrips": 4, "pollLimit": 500},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
-    """For tests that leave it alive; each uses order ids of its own."""
-    with SyncServer(tmp_path_factory.mktemp("server"), config="[feed]\nheartbeat_s = 1\n") as server:
-        yield server
-
-
-@pytest.fixture
-def shop(site: Site, server: SyncServer) -> Site:
-    site.upstream = ("127.0.0.1", server.port)
-    return site
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -80,11 +68,11 @@ async def test_planned_goodbyes_are_no_failures(context: BrowserContext, site: S
     with SyncServer(tmp_path, config="[feed]\nmax_age_s = 1\n") as server:
         site.upstream = ("127.0.0.1", server.port)
         tab = await open_tab(context, site)
-        for n in range(12):
+        for n in range(9):
             await publish(server, range(n, n + 1))
-            await asyncio.sleep(0.2)  # a steady shop over several lives of the stream
-        await tab.until("seen.length === 12")
-        assert await tab.numbers() == list(range(12))
+            await asyncio.sleep(0.15)  # a steady shop over several lives of the stream
+        await tab.until("seen.length === 9")
+        assert await tab.numbers() == list(range(9))
         assert len(site.streams) >= 2
         assert set(await tab.get("states")) <= {"connecting", "connected", "reconnecting max_age"}
 
@@ -202,9 +190,7 @@ async def test_a_stream_that_falls_silent_is_given_up(
     await tab.until("seen.length === 3")
 
 
-@pytest.mark.parametrize(
-    ("status", "state"), [(204, "closed"), (401, "failed"), (403, "failed"), (400, "failed"), (404, "failed")]
-)
+@pytest.mark.parametrize(("status", "state"), [(204, "closed"), (403, "failed")])
 async def test_the_poll_says_why_a_stream_was_refused(
     context: BrowserContext, site: Site, proxy: FaultProxy, status: int, state: str
 ) -> None:

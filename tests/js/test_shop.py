@@ -1,7 +1,7 @@
 """Commands and replicas against the real server: what is shown ends equal to what the server has, each command once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -19,21 +19,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120
 ITEM = {"sku": "wash", "name": "Wash <b>&</b> wax", "quantity": 1, "unitPrice": "12.50"}
 REPLICA = """() => {
   window.failed = [];
-  client.on('sync_failed', ({ data }) => { failed.push([data.action.given.orderID, data.problem.detail, data.current]); });
+  client.on('sync_failed', ({ data: { action, problem, current } }) => {
+    failed.push([action.given.orderID, problem.detail, current]);
+  });
   window.replica = client.replica();
+  window.send = (name, given) => client.send(name, given).outcome.then(({ status }) => status);
 }"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
-    with SyncServer(tmp_path_factory.mktemp("server"), config="[feed]\nheartbeat_s = 1\n") as server:
-        yield server
-
-
-@pytest.fixture
-def shop(site: Site, server: SyncServer) -> Site:
-    site.upstream = ("127.0.0.1", server.port)
-    return site
+KINDS = {"orders": "orderID", "queues": "queueID", "bays": "bayID"}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -61,15 +53,15 @@ async def snapshot(api: httpx2.AsyncClient) -> dict[str, Any]:
     """All open documents, by kind and id."""
     content = (await api.get("/sync/snapshot", params={"limit": 1000})).json()
     assert "pageToken" not in content
-    keys = {"orders": "orderID", "queues": "queueID", "bays": "bayID"}
-    return {kind: {document[key]: document for document in content[kind]} for kind, key in keys.items()}
+    return {kind: {document[key]: document for document in content[kind]} for kind, key in KINDS.items()}
 
 
 async def shown(tab: Tab) -> dict[str, Any]:
     """The same out of the tab's replica."""
-    documents = await tab.get("({orders: replica.list('orders'), queues: replica.list('queues'), bays: replica.list('bays')})")
-    keys = {"orders": "orderID", "queues": "queueID", "bays": "bayID"}
-    return {kind: {document[key]: document for document in documents[kind]} for kind, key in keys.items()}
+    found: dict[str, Any] = {}
+    for kind, key in KINDS.items():
+        found[kind] = {document[key]: document for document in await tab.get(f"replica.list('{kind}')")}
+    return found
 
 
 async def test_a_day_in_the_shop_ends_alike_everywhere(
@@ -81,12 +73,9 @@ async def test_a_day_in_the_shop_ends_alike_everywhere(
     for n in range(6):
         await post(api, "/orders", orderID=f"day-{n}", items=[ITEM])
         await post(api, "/queues/day-q/entries", orderID=f"day-{n}", priority=n % 2)
-    send = "(name, given) => client.send(name, given).outcome.then(({ status }) => status)"
-    called = await tabs[0].page.evaluate(f"({send})('queues.callNext', {{ queueID: 'day-q', bayID: 'day-b', jobID: 'day-j' }})")
-    progress = await tabs[1].page.evaluate(
-        f"({send})('bays.reportProgress', {{ bayID: 'day-b', jobID: 'day-j', progress: 40 }})"
-    )
-    finished = await tabs[0].page.evaluate(f"({send})('bays.finishJob', {{ bayID: 'day-b', jobID: 'day-j' }})")
+    called = await tabs[0].get("send('queues.callNext', { queueID: 'day-q', bayID: 'day-b', jobID: 'day-j' })")
+    progress = await tabs[1].get("send('bays.reportProgress', { bayID: 'day-b', jobID: 'day-j', progress: 40 })")
+    finished = await tabs[0].get("send('bays.finishJob', { bayID: 'day-b', jobID: 'day-j' })")
     assert (called, progress, finished) == ("applied", "applied", "applied")
     await post(api, "/orders/day-0/stage", newStage="cancelled")
     assert (await api.delete("/orders/day-2")).status_code == 200
@@ -115,7 +104,8 @@ async def test_a_change_is_shown_at_once_and_then_as_the_server_has_it(
           return [...new Set(stages)];
         })()"""
     )
-    assert seen == ["in_progress 1 1", "in_progress 2 0"]
+    assert (seen[0], seen[-1]) == ("in_progress 1 1", "in_progress 2 0")
+    assert set(seen[1:-1]) <= {"in_progress 2 1"}, "the feed may be quicker than the answer"
 
 
 async def test_a_refused_change_reverts_and_says_why(
@@ -148,8 +138,8 @@ async def test_twenty_actions_queued_offline_survive_a_reload_and_are_applied_on
           await Promise.all(Array.from({ length: 20 }, (_, n) => client.send('orders.create', given(n)).saved));
         }"""
     )
-    await context.set_offline(False)
     shop.upstream = None  # the page can be loaded again, and the server still cannot be reached
+    await context.set_offline(False)
     await tab.page.goto(shop.url("/page"))
     await tab.connect()
     await tab.page.evaluate(REPLICA)
@@ -172,12 +162,10 @@ async def test_a_lost_answer_does_not_do_it_twice(
         site.upstream = ("127.0.0.1", proxy.port)
         tab = await open_board(context, site)
         proxy.plain.cut_after_bytes = 1  # the server hears it, and cannot be heard
-        await tab.page.evaluate(
-            "void client.send('orders.setStatus', { orderID: 'lost', status: 'called' }).outcome.then((o) => { window.outcome = o; })"
-        )
+        await tab.page.evaluate("void (window.sent = send('orders.setStatus', { orderID: 'lost', status: 'called' }))")
         await until(lambda: len([r for r in proxy.plain_requests if r.method == "POST"]) >= 2)
         proxy.plain.clear()
-        await tab.until("window.outcome?.status === 'applied'")
+        assert await tab.get("sent") == "applied"
     order = (await api.get("/orders/lost")).json()["order"]
     assert (order["status"], order["version"]) == ("called", 2)
 
@@ -185,8 +173,7 @@ async def test_a_lost_answer_does_not_do_it_twice(
 async def test_what_one_tab_queues_another_sends(context: BrowserContext, shop: Site, api: httpx2.AsyncClient) -> None:
     tabs = [await open_board(context, shop) for _ in range(2)]
     (follower,) = [tab for tab in tabs if await tab.get("client.health.role") == "follower"]
-    outcome = await follower.get("client.send('orders.create', { orderID: 'shared' }).outcome.then(({ status }) => status)")
-    assert outcome == "applied"
+    assert await follower.get("send('orders.create', { orderID: 'shared' })") == "applied"
     for tab in tabs:
         await tab.until("replica.get('orders', 'shared')?.version === 1 && client.actions.list.length === 0")
 
@@ -236,16 +223,14 @@ async def test_a_replica_is_right_after_a_kill_in_the_middle(
         site.upstream = ("127.0.0.1", server.port)
         tab = await open_board(context, site)
         await tab.page.evaluate(
-            """() => {
-              window.sent = Array.from({ length: 60 }, (_, n) => client.send('orders.create', { orderID: `k${n}` }).outcome);
-            }"""
+            "void (window.sent = Array.from({ length: 60 }, (_, n) => send('orders.create', { orderID: `k${n}` })))"
         )
         await tab.until("replica.list('orders').some(({ version }) => version === 1)")
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
         await tab.page.evaluate("client.retryNow()")
         await tab.until("client.actions.list.length === 0")
-        assert await tab.get("Promise.all(sent).then((all) => all.every(({ status }) => status === 'applied'))") is True
+        assert await tab.get("Promise.all(sent)") == ["applied"] * 60
         async with httpx2.AsyncClient(base_url=f"{server.base_url}/api/v1", trust_env=False) as api:
             truth = await snapshot(api)
         await tab.until("client.health.caughtUp")

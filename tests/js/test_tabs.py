@@ -1,7 +1,6 @@
 """Several tabs of one browser: one stream for all, whoever leads, and every tab gets exactly its events."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,9 @@ from tests.servers import SyncServer
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncServer]:
-    with SyncServer(tmp_path_factory.mktemp("server"), config="[feed]\nheartbeat_s = 1\n") as server:
-        yield server
-
-
-@pytest.fixture
-def shop(site: Site, server: SyncServer) -> Site:
-    site.upstream = ("127.0.0.1", server.port)
-    return site
+def begin_a_new_log(directory: Path) -> None:
+    for file in directory.glob("sync.db*"):
+        file.unlink()
 
 
 async def leaders(tabs: list[Tab]) -> list[Tab]:
@@ -183,8 +175,7 @@ async def test_all_tabs_are_told_of_a_resync(context: BrowserContext, site: Site
         for tab in tabs:
             await tab.until("seen.length === 3")
         await asyncio.to_thread(server.kill)
-        for file in tmp_path.glob("sync.db*"):
-            file.unlink()  # somebody began a new log
+        await asyncio.to_thread(begin_a_new_log, tmp_path)
         await asyncio.to_thread(server.start)
         for tab in tabs:
             await tab.until("resyncs.length === 1")

@@ -1,6 +1,5 @@
 """Open logs on every store, and how to get in their way."""
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ from sync_server.log.sqlite import SQLiteLog
 from tests.conftest import MongoDatabase, _missing
 from tests.log.writes import TENANT
 from tests.mongod import External, ReplicaSet, unavailable_reason
+from tests.rounds import rounds as rounds
 
 OpenMongo = Callable[..., Awaitable[MongoLog]]
 
@@ -154,8 +154,3 @@ async def fail_point(mongod: ReplicaSet | External) -> AsyncIterator[FailPoint]:
             yield point
         finally:
             await point.off()
-
-
-def rounds(name: str, default: int) -> int:
-    """How often to do it: SYNC_TEST_<name>, or *default*."""
-    return int(os.environ.get(f"SYNC_TEST_{name}", default))

@@ -74,7 +74,7 @@ async def first_taken(appender: Appender) -> "asyncio.Task[object]":
     task = asyncio.create_task(appender.append(TENANT, texts("first")))
 
     async def taken() -> bool:
-        return appender.is_writing(TENANT) and not appender._lanes[TENANT]
+        return appender.is_writing(TENANT) and not appender._lanes[TENANT].queue
 
     await until(taken)
     return task

@@ -14,10 +14,12 @@ from pydantic import BaseModel, SecretStr
 
 import sync_server
 from sync_core.events import Delivery
+from sync_server.sections import JWTSection, RoleSection, WebhookSection
 from sync_server.settings import ConfigError, Settings, load_settings
 
 PACKAGED = Path(sync_server.__file__).parent / "config.example.toml"
 REPOSITORY = Path(__file__).parents[2]
+SECRET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +50,17 @@ def faults(text: str = "", **overrides: dict[str, Any]) -> list[str]:
 
 
 def keys(model: BaseModel, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every key of *model* with its default as TOML writes it."""
+    """Every key of *model* that has a default which TOML can write."""
+    for path, value in all_keys(model, prefix):
+        if value is not None and value != {} and path != ("access", "jwt"):
+            yield path, value
+
+
+def all_keys(model: BaseModel, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield from keys(value, (*prefix, name))
+            yield from all_keys(value, (*prefix, name))
         else:
             yield (*prefix, name), value
 
@@ -64,7 +72,7 @@ def as_toml(value: Any) -> Any:
         case Path():
             return str(value)
         case timedelta():
-            return f"{value.days}d"
+            return f"{value.days}d" if value.days else f"{value.seconds // 3600}h"
         case tuple():
             return list(value)
     return value
@@ -85,6 +93,29 @@ def test_the_example_holds_every_key_with_its_default() -> None:
 
 def test_the_example_says_the_same_as_no_configuration() -> None:
     assert load_settings(PACKAGED).model_dump() == load_settings().model_dump()
+
+
+def test_the_example_shows_in_a_comment_what_has_no_default() -> None:
+    text = PACKAGED.read_text(encoding="utf-8")
+    shown = dict(keys(load_settings()))
+    for path, _ in all_keys(load_settings()):
+        if path not in shown:
+            assert re.search(rf"^# (\[+{re.escape('.'.join(path))}\b|{path[-1]} =)", text, re.MULTILINE), path
+    for section in (JWTSection, RoleSection, WebhookSection):
+        for name in section.model_fields:
+            assert name == "secret" or re.search(rf"^# {name} =", text, re.MULTILINE), name
+
+
+def test_the_commented_examples_can_be_used_as_they_are(directory: Path) -> None:
+    for file in ("provider.pem", "server.pem", "server.key"):
+        (directory / file).touch()
+    text = re.sub(r"^# (?=\[|\w+ = )", "", PACKAGED.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"^(tls_\w+ = .*)\n", "", text, flags=re.MULTILINE)  # no certificate to show here
+    text = text.replace('"..."', f'"{SECRET}"').replace('mode = "open"', 'mode = "required"')
+    settings = load(text)
+    assert len(settings.access.jwt) == 2
+    assert settings.webhooks["cms"].keys == {"orderID": "/doc/orderID"}
+    assert "run_bays" in settings.access.roles["washer"].permissions
 
 
 def test_the_example_explains_every_key_on_its_line() -> None:
@@ -117,6 +148,8 @@ def test_command_line_beats_environment_beats_file_beats_default(monkeypatch: py
         "drain_s": 3.0,
         "workers": 1,
         "allow_open_network": False,
+        "tls_certificate": None,
+        "tls_key": None,
     }
 
 

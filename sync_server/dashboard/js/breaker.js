@@ -49,6 +49,11 @@ export class Breaker {
     return this.#isProbing ? Math.max(leftS, 1) : leftS;
   }
 
+  /** There is a sign that the server is back (a stream opened): half open from now on. */
+  giveAChance() {
+    if (this.#openUntilS !== null) this.#openUntilS = Math.min(this.#openUntilS, this.#clock());
+  }
+
   /**
    * Permission for one request. Say how it went: `succeeded()` for any answer but 5xx, `failed()` for 5xx and the
    * network, and `end()` at last: what was not said counts as not sent. Throws BreakerOpen while there is no place.

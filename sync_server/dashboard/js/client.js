@@ -80,7 +80,7 @@ export class SyncClient {
     });
     this.#group = new Group({
       tab: this.#tab, member: this.#member, clock, isHidden,
-      makeTabs: (handlers) => this.#makeTabs(handlers),
+      makeTabs: (handlers, { isAlone }) => this.#makeTabs(handlers, isAlone),
       leaderDeps: () => this.#leaderDeps(),
       handlers: {
         status: () => this.#changed(),
@@ -448,9 +448,9 @@ export class SyncClient {
 
   // -- inside
 
-  #makeTabs(handlers) {
+  #makeTabs(handlers, isAlone) {
     const { locks, BroadcastChannel } = this.#around;
-    if (!this.#options.tabs || !canShareTabs({ locks, BroadcastChannel })) {
+    if (isAlone || !this.#options.tabs || !canShareTabs({ locks, BroadcastChannel })) {
       return new SingleTab({ id: this.#tab, handlers });
     }
     return new Tabs({ name: this.#namespace(), id: this.#tab, locks, BroadcastChannel, handlers });
@@ -486,7 +486,10 @@ export class SyncClient {
 
   #transition(change, all = null) {
     this.#transitions = all ?? [...this.#transitions.slice(1 - KEPT_TRANSITIONS), change];
-    if (change.after === State.CONNECTED) this.#work.wake();
+    if (change.after === State.CONNECTED) {
+      this.#breaker.giveAChance();
+      this.#work.wake();
+    }
     for (const listener of [...this.#stateListeners]) this.#run(() => listener(change));
     this.#changed();
   }

@@ -16,6 +16,7 @@ import { Leader } from './leader.js';
 import { Signal, State } from './states.js';
 
 const SILENT_S = 20; // the leader says something every 5 s
+const CHECK_LEADER_MS = 5000;
 const STEAL_WITHIN_MS = 300; // visible tabs that notice together do not all take it
 
 export class Group {
@@ -38,7 +39,7 @@ export class Group {
   #isHidden;
 
   /**
-   * makeTabs(handlers): Tabs or SingleTab. leaderDeps(): what a Leader needs beside the tabs. handlers: `status()`: the
+   * makeTabs(handlers, {isAlone}): Tabs or SingleTab. leaderDeps(): what a Leader needs beside the tabs. handlers: `status()`: the
    * summary has changed, `transition(change)`, `control(type, data)`, `shared(message)`, `lead(isLeading)`.
    */
   constructor({ tab, makeTabs, member, clock, isHidden, leaderDeps, handlers }) {
@@ -89,7 +90,11 @@ export class Group {
     if (this.#tabs !== null) return;
     this.#heardAtS = this.#clock();
     this.#setSummary({ ...NO_SUMMARY, state: State.CONNECTING });
-    this.#tabs = this.#makeTabs({
+    this.#join({ isAlone: false });
+  }
+
+  #join({ isAlone }) {
+    const handlers = {
       joined: () => {
         this.#isJoined = true;
         this.#hello();
@@ -97,8 +102,14 @@ export class Group {
       lead: () => this.#lead(),
       follow: () => this.#follow(),
       message: (message) => this.#hear(message),
-    });
-    if (this.#tabs.isShared) this.#watchdog = setInterval(() => this.#checkLeader(), 5000);
+      alone: () => {
+        clearInterval(this.#watchdog);
+        this.#tabs.close();
+        this.#join({ isAlone: true });
+      },
+    };
+    this.#tabs = this.#makeTabs(handlers, { isAlone });
+    if (this.#tabs.isShared) this.#watchdog = setInterval(() => this.#checkLeader(), CHECK_LEADER_MS);
     this.#tabs.start();
   }
 

@@ -13,7 +13,10 @@ export function canShareTabs({ locks, BroadcastChannel }) {
   return typeof locks?.request === 'function' && typeof BroadcastChannel === 'function';
 }
 
-/** `handlers`: `joined()`, `lead()`, `follow()` (the lead was taken away), `message(data)`. */
+/**
+ * `handlers`: `joined()`, `lead()`, `follow()` (the lead was taken away), `message(data)`, and `alone()`: the browser
+ * allows no locks here after all (a sandboxed frame).
+ */
 export class Tabs {
   #name;
   #locks;
@@ -40,7 +43,7 @@ export class Tabs {
 
   /** Join, and wait for the lead. */
   start() {
-    this.#locks.request(`${this.#name}/tab/${this.id}`, () => {
+    const hold = () => {
       if (this.#isClosed) return undefined;
       const left = new Promise((resolve) => {
         this.#leave = resolve;
@@ -48,6 +51,10 @@ export class Tabs {
       this.#handlers.joined();
       this.#request({});
       return left;
+    };
+    this.#locks.request(`${this.#name}/tab/${this.id}`, hold).catch((error) => {
+      console.warn(`order-sync: tabs cannot share one connection here: ${error.message}`);
+      if (!this.#isClosed) this.#handlers.alone();
     });
   }
 

@@ -64,6 +64,17 @@ test('half open lets exactly one request through', async ({ time }) => {
   equal(made.state, 'closed');
 });
 
+test('a sign of life makes an open breaker half open', ({ time }) => {
+  const { made, fail } = breaker(time);
+  made.giveAChance();
+  for (let n = 0; n < 5; n += 1) fail();
+  made.giveAChance();
+  const probe = made.request();
+  throws(() => made.request(), BreakerOpen);
+  probe.failed();
+  equal([made.state, made.retryInS], ['open', 20]);
+});
+
 test('the breaker stays open for twice as long each time, up to a minute', async ({ time }) => {
   const { made, fail } = breaker(time);
   for (let n = 0; n < 5; n += 1) fail();
