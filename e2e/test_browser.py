@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
 from tests.servers import SyncServer
 from tests.streams import seqs
 
-CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-                 "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 ARABIC = {"name": "كولا", "price": 1000, "quantity": 2, "notes": "بارد جداً", "quote": 'a "b" \\ \n\r <script>'}
 
@@ -26,12 +26,12 @@ FOLLOW = """(query) => {
 }"""
 
 
-@pytest.fixture
-async def page(chromium_path: Path) -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(chromium_path), args=CHROMIUM_ARGS)
-        yield await browser.new_page()
-        await browser.close()
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    # /healthz is the page that starts the source, and its own policy would let it do nothing.
+    context = await browser.new_context(bypass_csp=True)
+    yield await context.new_page()
+    await context.close()
 
 
 async def publish(server: SyncServer, *events: dict[str, Any]) -> list[str]:
@@ -54,7 +54,6 @@ async def wait_for(page: Page, condition: str) -> None:
     await page.wait_for_function(condition, timeout=30_000)
 
 
-@pytest.mark.timeout(120)
 async def test_eventsource_follows_through_a_kill(page: Page, tmp_path: Path) -> None:
     with SyncServer(tmp_path) as server:
         await page.goto(f"{server.base_url}/healthz")
@@ -75,7 +74,6 @@ async def test_eventsource_follows_through_a_kill(page: Page, tmp_path: Path) ->
         assert [e["data"]["resume"] for e in await seen(page, "connected")] == ["now", "resumed"]
 
 
-@pytest.mark.timeout(120)
 async def test_eventsource_that_sees_only_hidden_events_comes_back_at_head(page: Page, tmp_path: Path) -> None:
     with SyncServer(tmp_path, config="[feed]\nheartbeat_s = 1\n") as server:
         await page.goto(f"{server.base_url}/healthz")
@@ -94,7 +92,6 @@ async def test_eventsource_that_sees_only_hidden_events_comes_back_at_head(page:
         assert await seen(page, "stage_change", "qr_generated", "reset") == []
 
 
-@pytest.mark.timeout(120)
 async def test_eventsource_survives_a_planned_goodbye(page: Page, tmp_path: Path) -> None:
     with SyncServer(tmp_path, config="[feed]\nmax_age_s = 1\n") as server:
         await page.goto(f"{server.base_url}/healthz")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.actors import Follower, Publisher, assert_nothing_lost
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.mongod import ReplicaSet
 from tests.rounds import rounds
 from tests.servers import SyncServer

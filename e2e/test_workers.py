@@ -12,7 +12,7 @@ import pytest
 
 from e2e.actors import Follower, Publisher, assert_nothing_lost
 from e2e.test_kills import config_for, has_acknowledged
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.servers import SyncServer, wait_until
 from tests.streams import Stream, eventually, seqs, stream
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sync_client.client import StateChange
 from sync_client.client import SyncClient as AsyncClient
@@ -35,6 +35,9 @@ from sync_client.options import Options
 from sync_client.states import Machine, State
 from sync_client.subscriptions import Events as AsyncEvents
 from sync_client.tokens import TokenProvider
+
+if TYPE_CHECKING:  # a client without a replica does without the domain, whose import takes a while
+    from sync_client.blocking_outbox import Outbox
 
 __all__ = ["Events", "SyncClient"]
 
@@ -133,6 +136,19 @@ class SyncClient:
             return function()
 
         return self._ask(run())
+
+    def _attend(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* in the loop's thread; meanwhile call callbacks here. Raises what it raises, and Closed."""
+        if self._thread is None or self._loop is None or threading.current_thread() is self._thread:
+            return self._ask(work)  # which says what is wrong
+        coming = asyncio.run_coroutine_threadsafe(work, self._loop)
+        coming.add_done_callback(lambda _: self._mailbox.wake())
+        while not coming.done():
+            if self._closed:
+                coming.cancel()
+                raise Closed("the client was closed")
+            self._mailbox.next(LOOK_S)
+        return coming.result()
 
     # -- callbacks --------------------------------------------------------------------------------------
 
@@ -270,6 +286,13 @@ class SyncClient:
         read = self._do(lambda: self._client.metrics)
         return replace(read, handler_errors=read.handler_errors + self._mailbox.failures)
 
+    @property
+    def outbox(self) -> "Outbox":
+        """The commands that have no answer yet. Raises NoReplica."""
+        from sync_client.blocking_outbox import Outbox
+
+        return Outbox(_Thread(self), self._client.outbox, self._mailbox)
+
     def connect(self) -> None:
         """Try now: ends `failed` and any waiting."""
         self._do(self._client.connect)
@@ -296,6 +319,14 @@ class SyncClient:
     def export(self) -> dict[str, Any]:
         """The cache in the persistence format of version 1.0.0."""
         return self._ask(self._client.export())
+
+
+class _Thread:
+    """See blocking_outbox.Thread."""
+
+    def __init__(self, client: SyncClient) -> None:
+        self.do = client._do
+        self.attend = client._attend
 
 
 class Events(Iterator[Event]):

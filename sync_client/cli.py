@@ -17,7 +17,7 @@ from sync_client.console.debug import debug as show_panel
 from sync_client.console.screen import err, out
 from sync_client.console.watch import watch as show_events
 from sync_client.errors import ConfigurationError
-from sync_client.options import Options, cache_path, default_cache_dir
+from sync_client.options import Options, cache_path, default_cache_dir, outbox_path
 from sync_core.problems import SyncError
 
 __all__ = ["main"]
@@ -42,6 +42,11 @@ cache_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(cache_app, name="cache")
+outbox_app = typer.Typer(
+    help="Commands that a client has not sent, or that the server refused. An outbox belongs to a cache.",
+    no_args_is_help=True,
+)
+app.add_typer(outbox_app, name="outbox")
 
 UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="Address of the server.")]
 TokenOption = Annotated[
@@ -233,3 +238,63 @@ def cache_clear(
 ) -> None:
     """Remove it: events that wait are lost, and the client begins anew. The client must not be running."""
     caches.clear(_existing(url, name, tenant, subject, cache_dir), ask=not yes)
+
+
+# -- outbox ---------------------------------------------------------------------------------------------
+
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Of the command; its first characters are enough.")]
+
+
+def _outbox(url: str, name: str, tenant: str, subject: str, cache_dir: Path | None) -> tuple[Path, Path]:
+    """Where that client's outbox and its lock are; ends the program if there is none."""
+    options = Options(client_name=name, tenant=tenant, subject=subject, cache_dir=cache_dir)
+    path = outbox_path(url, options)
+    if not path.exists():
+        _die(f"there is no outbox of {name!r} for {url}: {path}")
+    return path, cache_path(url, options).with_suffix(".lock")
+
+
+@outbox_app.command("show")
+def outbox_show(
+    url: UrlArgument = DEFAULT_URL,
+    name: NameOption = "default",
+    tenant: TenantOption = "",
+    subject: SubjectOption = "",
+    cache_dir: DirOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What waits and what failed, in order. Changes nothing; the client may be running."""
+    from sync_client.console import outbox  # only here: it brings the domain along
+
+    outbox.show(_outbox(url, name, tenant, subject, cache_dir)[0], as_json=as_json)
+
+
+@outbox_app.command("retry")
+def outbox_retry(
+    key: KeyArgument,
+    url: UrlArgument = DEFAULT_URL,
+    name: NameOption = "default",
+    tenant: TenantOption = "",
+    subject: SubjectOption = "",
+    cache_dir: DirOption = None,
+) -> None:
+    """Give a failed command once more, behind those that wait. The client must not be running; it sends it."""
+    from sync_client.console import outbox  # only here: it brings the domain along
+
+    outbox.retry(*_outbox(url, name, tenant, subject, cache_dir), key)
+
+
+@outbox_app.command("discard")
+def outbox_discard(
+    key: KeyArgument,
+    url: UrlArgument = DEFAULT_URL,
+    name: NameOption = "default",
+    tenant: TenantOption = "",
+    subject: SubjectOption = "",
+    cache_dir: DirOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a command; one that was sent may have taken effect. The client must not be running."""
+    from sync_client.console import outbox  # only here: it brings the domain along
+
+    outbox.discard(*_outbox(url, name, tenant, subject, cache_dir), key, ask=not yes)

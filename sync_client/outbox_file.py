@@ -1,8 +1,9 @@
 """The outbox on disk: commands that were given and not yet answered, and those that the server refused.
 
 A file of its own beside the cache, with ``synchronous=FULL``: the cache can be fetched again, what a person did
-cannot. (Only that a command was answered may be forgotten by a power cut: it stands there as sent, so it is sent
-again, and the server, which knows its key, says the same again.) Whoever has the cache's lock may open it. Source: architecture.md (the client).
+cannot. Only that a command was answered may be forgotten by a power cut: it stands there as sent, so it is sent again,
+and the server, which knows its key, says the same again. Whoever has the cache's lock may open it.
+Source: architecture.md (the client).
 
     damaged, cut, another program's, a newer version's
                               set aside as NAME.damaged-N or NAME.foreign-N, a new one is begun; ``set_aside`` names

@@ -37,6 +37,7 @@ from sync_server.api.routing import merged
 from sync_server.api.webhooks import WEBHOOKS_PREFIX, Webhooks
 from sync_server.commands.dispatch import Dispatch
 from sync_server.commands.routes import command_routes
+from sync_server.dashboard.pages import ASSETS_PREFIX, PAGE_PATH, Pages
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import FeedSettings
 from sync_server.feed.poll import Poll
@@ -57,8 +58,9 @@ __all__ = ["Application", "open_application"]
 
 RETENTION_INTERVAL_S = 60.0
 PUBLIC = PublicPaths(
-    paths=frozenset({LOGIN_PATH}),
-    prefixes=(WEBHOOKS_PREFIX,),  # webhooks have signatures of their own
+    paths=frozenset({LOGIN_PATH, PAGE_PATH}),
+    # Webhooks have signatures of their own; the dashboard's files hold no data, and its login page is among them.
+    prefixes=(WEBHOOKS_PREFIX, ASSETS_PREFIX),
     uncounted=frozenset({"/healthz", "/readyz"}),
 )
 """What needs no credential. Everything else does, also what is not there."""
@@ -228,6 +230,7 @@ def _application(
         *command_routes(Dispatch(DOMAIN, appender)),
         *Reference(DOMAIN, registry, version=importlib.metadata.version("order-sync")).routes(),
         *Webhooks(settings.webhooks, publish, wall_ms=_wall_ms).routes(),
+        *Pages().routes(),
         *(accounts.routes if accounts is not None else [me_route()]),
     ]
     return Application(

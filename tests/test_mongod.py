@@ -20,7 +20,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from tests import mongod as harness
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.mongod import (
     ELECTION_TIMEOUT_S,
     HOST,
@@ -299,7 +299,7 @@ class TestFixtures:
     def run_pytest(self, tmp_path: Path, test: str, **env: str) -> str:
         (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
         (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
-        argv = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-q", "-ra"]
+        argv = [sys.executable, "-m", "pytest", "-p", "tests.fixtures", "-q", "-ra"]
         argv += ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
         ours = {name: value for name, value in os.environ.items() if not name.startswith("SYNC_TEST_")}
         environment = {**ours, "PYTHONPATH": str(REPOSITORY), **env}

@@ -2,9 +2,9 @@
 
     python -m e2e.client.cashier URL CACHE_DIR ORDER [--give N] [--poison]
 
-It creates ORDER and a queue if it does not know it, and sets the order's status to 0 … N-1, one command each; with --poison a command that
-the server will refuse comes in the middle. It says "given" when all of them are in the outbox, and "flushed" when all
-of them have their answers, and goes on until it is ended.
+It creates ORDER and a queue if it does not know it, and sets the order's status to 0 … N-1, one command each; with
+--poison a command that the server will refuse comes in the middle. It says "given" when all of them are in the outbox,
+and "flushed" when all of them have their answers, and goes on until it is ended.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from sync_client.cache import APPLICATION_ID, EVENT_COLUMNS, FORMAT_VERSION, cac
 from sync_client.errors import CacheError
 from sync_client.records import Mark, Record
 
-__all__ = ["CacheUnreadable", "CacheView", "look"]
+__all__ = ["CacheUnreadable", "CacheView", "look", "opened"]
 
 BUSY_S = 2.0
 
@@ -46,7 +46,7 @@ class CacheView:
 def look(path: Path, *, limit: int) -> CacheView:
     """The cache at *path* with its newest *limit* events. Raises CacheUnreadable."""
     try:
-        with _opened(path) as db:
+        with opened(path) as db:
             _check_format(db, path)
             counts = dict(db.execute("SELECT mark, count(*) FROM events GROUP BY mark"))
             rows = db.execute(f"SELECT {EVENT_COLUMNS} FROM events ORDER BY n DESC LIMIT ?", (limit,)).fetchall()
@@ -62,8 +62,8 @@ def look(path: Path, *, limit: int) -> CacheView:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """One consistent moment of the file."""
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """One consistent moment of a SQLite file. Raises sqlite3.Error, OSError."""
     database, log, index, _ = cache_files(path)
     if not log.exists():
         options = "immutable=1"

@@ -43,11 +43,18 @@ class Rate(enum.Enum):
 class Limits:
     """The limits of one of *workers* processes. *now* is monotonic."""
 
-    def __init__(self, section: LimitsSection, *, workers: int = 1, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        section: LimitsSection,
+        *,
+        workers: int = 1,
+        now: Callable[[], float] = monotonic,
+        max_windows: int = MAX_WINDOWS,
+    ) -> None:
         self._now = now
         # Apart: a flood from many addresses must not push out what is counted of those who are known.
-        self._principals = FixedWindowRateLimiter(_Windows(now))
-        self._addresses = FixedWindowRateLimiter(_Windows(now))
+        self._principals = FixedWindowRateLimiter(_Windows(now, max_windows))
+        self._addresses = FixedWindowRateLimiter(_Windows(now, max_windows))
         self._items = {rate: _item(rate, getattr(section, rate.value), workers) for rate in Rate}
         self._max_streams = _share(section.streams, workers)
         self._max_of_principal = _share(section.streams_per_principal, workers)
@@ -103,13 +110,14 @@ _NAMES = {
 
 
 class _Windows(Storage):
-    """Counters that begin anew when their time is over; at most MAX_WINDOWS of them."""
+    """Counters that begin anew when their time is over; at most *most* of them, and one for each rate."""
 
     STORAGE_SCHEME = None
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], most: int) -> None:
         super().__init__()
         self._now = now
+        self._most = most
         self._counts: dict[str, tuple[int, float]] = {}
         self._swept_s = -math.inf
 
@@ -144,14 +152,14 @@ class _Windows(Storage):
         self._counts.pop(key, None)
 
     def _place(self, key: str) -> str:
-        if key in self._counts or len(self._counts) < MAX_WINDOWS:
+        if key in self._counts or len(self._counts) < self._most:
             return key
         now_s = self._now()
         # Half a second apart at least: while it is full this would be done for every request.
         if now_s >= self._swept_s + 0.5:
             self._swept_s = now_s
             self._counts = {k: (count, end_s) for k, (count, end_s) in self._counts.items() if end_s > now_s}
-        return key if len(self._counts) < MAX_WINDOWS else key.partition("/")[0]  # one for each rate
+        return key if len(self._counts) < self._most else key.partition("/")[0]  # one for each rate
 
 
 def address_key(host: str) -> str:

@@ -23,10 +23,10 @@ from sync_core.problems import Unauthorized, Unavailable
 from sync_server.access.claims import Claims
 
 __all__ = [
-    "JWKS_LIFETIME_S",
     "OWN_ISSUER",
     "Issued",
     "JWKSKeys",
+    "JWKSTimes",
     "Key",
     "KeySource",
     "StaticKeys",
@@ -37,14 +37,10 @@ __all__ = [
 ]
 
 MAX_TOKEN_BYTES = 8 * 1024
-JWKS_LIFETIME_S = 300.0
-JWKS_PAUSE_S = 10.0
-"""An unknown key id asks the issuer again, but not more often than this: anybody can send unknown ids."""
 JWKS_TIMEOUT_S = 5
-JWKS_STALE_S = 3600.0
-"""An identity provider that does not answer locks nobody out for so long."""
 OWN_ISSUER = "order-sync"
-ALGORITHMS = ("HS256", "RS256", "ES256")
+PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256")
+ALGORITHMS = ("HS256", *PUBLIC_KEY_ALGORITHMS)
 MIN_RSA_BITS = 2048
 
 log = structlog.get_logger("sync_server.access")
@@ -76,15 +72,24 @@ class StaticKeys:
         return [key for key in self._keys if key.algorithm == algorithm and (key.kid is None or key.kid == kid)]
 
 
+@dataclass(frozen=True, slots=True)
+class JWKSTimes:
+    """How long published keys count, in seconds."""
+
+    fresh_s: float = 300.0
+    """Then they are asked for again, beside the requests that go on with the old ones meanwhile."""
+    stale_s: float = 3600.0
+    """An identity provider that does not answer locks nobody out for so long."""
+    pause_s: float = 10.0
+    """An unknown key id asks the provider again, but not more often than this: anybody can send unknown ids."""
+
+
 class JWKSKeys:
-    """Keys that an identity provider publishes at *url*, fetched off the event loop.
+    """Keys that an identity provider publishes at *url*, fetched off the event loop."""
 
-    They are asked for again after five minutes, beside the requests that go on with the old ones meanwhile.
-    """
-
-    def __init__(self, url: str, *, algorithms: Sequence[str] = ("RS256", "ES256")) -> None:
+    def __init__(self, url: str, *, times: JWKSTimes | None = None) -> None:
         self._client = jwt.PyJWKClient(url, cache_keys=False, cache_jwk_set=False, timeout=JWKS_TIMEOUT_S)
-        self._algorithms = algorithms
+        self._times = times or JWKSTimes()
         self._keys: list[Key] = []
         self._fetched_s = float("-inf")
         self._tried_s = float("-inf")
@@ -93,11 +98,11 @@ class JWKSKeys:
     async def keys(self, *, kid: str | None, algorithm: str) -> Sequence[Key]:
         age_s = time.monotonic() - self._fetched_s
         matching = self._matching(kid, algorithm)
-        if not matching or age_s > JWKS_STALE_S:
+        if not matching or age_s > self._times.stale_s:
             await asyncio.shield(self._refresh())
-        elif age_s > JWKS_LIFETIME_S:
+        elif age_s > self._times.fresh_s:
             self._refresh()
-        if time.monotonic() - self._fetched_s > JWKS_STALE_S:
+        if time.monotonic() - self._fetched_s > self._times.stale_s:
             raise Unavailable("The identity provider's keys cannot be read now.", retry_after_s=2)
         return self._matching(kid, algorithm)
 
@@ -111,7 +116,7 @@ class JWKSKeys:
         return self._refreshing
 
     async def _fetch(self) -> None:
-        if time.monotonic() - self._tried_s < JWKS_PAUSE_S:
+        if time.monotonic() - self._tried_s < self._times.pause_s:
             return
         self._tried_s = time.monotonic()
         try:
@@ -120,7 +125,9 @@ class JWKSKeys:
             log.warning("jwks_unavailable", error=str(exc))
             return
         # A key that names no algorithm is used with its type's own, never with HMAC.
-        self._keys = [Key(k.algorithm_name, k.key, k.key_id) for k in found if k.algorithm_name in self._algorithms]
+        self._keys = [
+            Key(k.algorithm_name, k.key, k.key_id) for k in found if k.algorithm_name in PUBLIC_KEY_ALGORITHMS
+        ]
         self._fetched_s = time.monotonic()
 
 

@@ -28,11 +28,12 @@ log = structlog.get_logger("sync_server.accounts")
 
 
 class Directory:
-    """The accounts as they were at the last look. *wall_ms* is Unix time."""
+    """The accounts as they were at the last look; *look_s* lies between two. *wall_ms* is Unix time."""
 
-    def __init__(self, event_log: EventLog, *, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, event_log: EventLog, *, wall_ms: Callable[[], int], look_s: float = LOOK_S) -> None:
         self._log = event_log
         self._wall_ms = wall_ms
+        self._look_s = look_s
         self._known: dict[Ref, Document] = {}
         self._seen: Bounds | None = None
         """How far the log was read."""
@@ -84,7 +85,7 @@ class Directory:
             else:
                 failing = False
                 looked()
-            await asyncio.sleep(LOOK_S * random.uniform(0.8, 1.0))
+            await asyncio.sleep(self._look_s * random.uniform(0.8, 1.0))
 
     async def refresh(self) -> None:
         """Look now: somebody has shown what is newer than the last look. Raises Unavailable."""

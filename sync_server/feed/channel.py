@@ -109,9 +109,9 @@ class Channel:
             common = [shown for event in pending if (shown := self.sight.shows(event)) is not None]
             apart |= self.readers if any(event.sample is not None for event in common) else self._named & self.readers
             self._named = set()
-        pieces = [(list(self.readers - apart if apart else self.readers), common)]
-        if apart:
-            pieces += _pieces_apart(apart, pending)
+        pieces = _pieces_apart(apart, pending) if apart else []
+        if common:
+            pieces.append((list(self.readers - apart if apart else self.readers), common))
         return [(readers, events) for readers, events in pieces if readers and events]
 
     def wake(self) -> None:
@@ -122,13 +122,13 @@ class Channel:
         self.waiters.clear()
 
 
-def _pieces_apart(readers: Iterable["Reader"], pending: list[FeedEvent]) -> Iterable[Piece]:
+def _pieces_apart(readers: Iterable["Reader"], pending: list[FeedEvent]) -> list[Piece]:
     """Pieces for *readers* one by one; those who get the same share one."""
     pieces: dict[tuple[int, ...], Piece] = {}
     for reader in readers:
         events = reader.view.shown(pending)
         pieces.setdefault(tuple(map(id, events)), ([], events))[0].append(reader)
-    return pieces.values()
+    return list(pieces.values())
 
 
 class ChannelIndex:
@@ -211,6 +211,8 @@ class ChannelIndex:
         """The channels that see *event* as it stands."""
         found: dict[Channel, None] = {}
         _collect(self._open, event, found)
+        if not (self._public or self._by_label or self._by_grant):
+            return found
         access = event.access
         areas = [] if access.audience else [self._public]
         areas += [self._by_label[label] for label in access.audience if label in self._by_label]
@@ -244,11 +246,13 @@ def _collect(area: Places, event: FeedEvent, found: dict[Channel, None]) -> None
     if not area:
         return
     event_type = event.event_type
-    found.update(area.get(EVERYTHING, ()))
-    found.update(area.get(event_type, ()))
+    for place in (EVERYTHING, event_type):
+        if place in area:
+            found.update(area[place])
     for tag in event.tags:
         for channel in area.get(tag, ()):
-            if not channel.sight.filter.event_types or event_type in channel.sight.filter.event_types:
+            types = channel.sight.filter.event_types
+            if not types or event_type in types:
                 found[channel] = None
 
 

@@ -14,9 +14,7 @@ from typing import Any
 
 import structlog
 
-from sync_core.cursor import EARLIEST, NOW, Cursor, MalformedCursor
 from sync_core.events import EventRegistry
-from sync_core.problems import Unavailable
 from sync_server.access.caller import Caller
 from sync_server.access.rights import AccessTable
 from sync_server.feed.channel import Channel, ChannelIndex
@@ -24,14 +22,14 @@ from sync_server.feed.clock import REJOIN_MS, Clock
 from sync_server.feed.connection import Chunk
 from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.reader import Reader
-from sync_server.feed.tail import FUTURE_PATIENCE_S, Tail
+from sync_server.feed.tail import Tail
 from sync_server.feed.turns import Turns
 from sync_server.feed.window import FeedEvent, joined, thin
 from sync_server.log.base import Bounds, EventLog
 from sync_server.log.records import StoredEvent
 from sync_server.metrics import Metrics
 
-__all__ = ["FeedSettings", "Hub", "Pin"]
+__all__ = ["FeedSettings", "Hub"]
 
 FLUSH_INTERVAL_S = 0.005
 """Under load flushes are at least this far apart, so that what arrives meanwhile leaves in one piece."""
@@ -51,16 +49,6 @@ class FeedSettings:
     max_age_s: float = 600.0
     window_bytes: int = 16 * 1024 * 1024
     slow_close_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Where a reader begins. *reset* is set where its cursor led nowhere; then *seq* is the head."""
-
-    epoch: str
-    seq: int
-    resume: str
-    reset: Reset | None = None
 
 
 class Hub:
@@ -211,53 +199,6 @@ class Hub:
         self._delivered += count
 
     # -- readers ------------------------------------------------------------------------------------
-
-    async def pin(self, text: str | None) -> Pin:
-        """Where a reader with the cursor *text* begins. In memory, but for cursors that are ahead of us.
-
-        Raises Unavailable if it cannot be told in time.
-        """
-        tail = self.tail
-        if text is None or text == NOW:
-            self.flush()
-            return Pin(tail.epoch, self.flushed, "now")
-        if text == EARLIEST:
-            await tail.refresh()  # the floor may have moved since it was last looked at
-            return Pin(tail.epoch, tail.floor, "start")
-        try:
-            cursor = Cursor.parse(text)
-        except MalformedCursor:
-            return self.reset_pin(Reset.MALFORMED)
-        if cursor.epoch != tail.epoch or cursor.seq > tail.seq:
-            # Perhaps it comes from a process that is ahead of this one: only the log itself can tell.
-            await self._catch_sight_of(cursor)
-        if cursor.epoch != tail.epoch:
-            return self.reset_pin(Reset.EPOCH)
-        if cursor.seq > tail.seq:
-            return self.reset_pin(Reset.FUTURE)
-        if cursor.seq < tail.floor:
-            return self.reset_pin(Reset.EXPIRED)
-        return Pin(tail.epoch, cursor.seq, "resumed")
-
-    async def _catch_sight_of(self, cursor: Cursor) -> None:
-        """Wait until the tail has come to *cursor*, as long as fresh reads of the log say that it may."""
-        deadline_s = self.now() + FUTURE_PATIENCE_S
-        while True:
-            bounds = await self.tail.refresh()
-            if bounds is None:
-                raise Unavailable("The event log cannot be read now.", retry_after_s=2)
-            if cursor.epoch != self.tail.epoch or cursor.seq <= self.tail.seq:
-                return
-            if self.now() >= deadline_s:
-                if bounds.head >= cursor.seq:
-                    raise Unavailable("This server is behind the event log.", retry_after_s=2)
-                return
-            await asyncio.sleep(0.05)
-
-    def reset_pin(self, reason: Reset) -> Pin:
-        """At head, for a reader whose cursor leads nowhere."""
-        self.flush()
-        return Pin(self.tail.epoch, self.flushed, "reset", reason)
 
     def reset_document(self, reason: Reset, *, root_path: str) -> dict[str, Any]:
         """What a reader whose cursor leads nowhere is told. Source: protocol.md 2.1."""

@@ -16,8 +16,9 @@ from sync_core.problems import CursorGone, Problem, Unavailable
 from sync_core.times import iso_from_ms
 from sync_server.feed.control import Reset
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
-from sync_server.feed.hub import Hub, Pin
+from sync_server.feed.hub import Hub
 from sync_server.feed.pages import Hole
+from sync_server.feed.pin import Pin, pin
 from sync_server.feed.request import FeedRequest
 from sync_server.feed.stream import LOG_LOST_RETRY_AFTER_S
 from sync_server.feed.window import FeedEvent, thin
@@ -67,10 +68,10 @@ class Poll:
         if self._feed.log_lost:
             raise Unavailable("The event log cannot be read.", retry_after_s=LOG_LOST_RETRY_AFTER_S)
         hub = await self._feed.hub(request.caller.tenant)
-        pin = await hub.pin(request.cursor)
-        if pin.reset is not None:
-            raise _gone(hub, request, pin.reset)
-        page = await self._page(hub, request, pin, limit=limit, wait_s=wait_s)
+        begins = await pin(hub, request.cursor)
+        if begins.reset is not None:
+            raise _gone(hub, request, begins.reset)
+        page = await self._page(hub, request, begins, limit=limit, wait_s=wait_s)
         etag = f'W/"{hub.cursor_text(page.after)}-{page.cursor}"'
         response = _response(hub, page)
         response.headers["ETag"] = etag
@@ -81,12 +82,12 @@ class Poll:
             del response.headers["content-length"]
         return response
 
-    async def _page(self, hub: Hub, request: FeedRequest, pin: Pin, *, limit: int, wait_s: float) -> Page:
+    async def _page(self, hub: Hub, request: FeedRequest, begins: Pin, *, limit: int, wait_s: float) -> Page:
         deadline_s = hub.now() + min(wait_s, request.left_s)
-        cursor = pin.seq
+        cursor = begins.seq
         while True:
-            page = await _scan(hub, request, after=pin.seq, cursor=cursor, limit=limit)
-            if hub.tail.epoch != pin.epoch:  # the log was replaced meanwhile
+            page = await _scan(hub, request, after=begins.seq, cursor=cursor, limit=limit)
+            if hub.tail.epoch != begins.epoch:  # the log was replaced meanwhile
                 raise _gone(hub, request, Reset.EPOCH)
             left_s = deadline_s - hub.now()
             if page.events or not page.up_to_date or left_s <= 0 or self._feed.draining:

@@ -17,7 +17,8 @@ from sync_core.times import iso_from_ms
 from sync_server.feed.connection import connect, delimit_by_close
 from sync_server.feed.control import Goodbye, Reset, control_event
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
-from sync_server.feed.hub import Hub, Pin
+from sync_server.feed.hub import Hub
+from sync_server.feed.pin import Pin, pin, reset_pin
 from sync_server.feed.reader import Reader
 from sync_server.feed.request import FeedRequest
 
@@ -49,44 +50,44 @@ class EventStream:
         if self._feed.log_lost:
             raise Unavailable("The event log cannot be read.", retry_after_s=LOG_LOST_RETRY_AFTER_S)
         hub = await self._feed.hub(request.caller.tenant)
-        pin = await hub.pin(request.cursor)
+        begins = await pin(hub, request.cursor)
         if scope["http_version"] == "1.0":
             delimit_by_close(send)
         await begin({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        reader = self._admit(hub, pin, request, send)
+        reader = self._admit(hub, begins, request, send)
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
         finally:
             reader.discard()
 
-    def _admit(self, hub: Hub, pin: Pin, request: FeedRequest, send: Send) -> Reader:
+    def _admit(self, hub: Hub, begins: Pin, request: FeedRequest, send: Send) -> Reader:
         """From the pin on: what was published since lies behind the cursor, and reaches this reader too."""
         settings = self._feed.settings
-        if pin.epoch != hub.tail.epoch:  # the log was replaced while the head was sent
-            pin = hub.reset_pin(Reset.EPOCH)
+        if begins.epoch != hub.tail.epoch:  # the log was replaced while the head was sent
+            begins = reset_pin(hub, Reset.EPOCH)
         lifetime_s, farewell = settings.max_age_s * random.uniform(0.8, 1.2), Goodbye.MAX_AGE
         if request.left_s < lifetime_s:
             lifetime_s, farewell = request.left_s, Goodbye.TOKEN_EXPIRED
-        reader = Reader(hub, connect(send), view=request.view, cursor=pin.seq, root_path=request.root_path)
+        reader = Reader(hub, connect(send), view=request.view, cursor=begins.seq, root_path=request.root_path)
         hub.admit(reader, lifetime_s=lifetime_s, farewell=farewell)
         if self._feed.draining:  # it came between the check and here
             reader.close(Goodbye.SHUTDOWN, retry_ms=random.randint(100, 1000))
         else:
-            reader.begin(_opening(hub, pin, request, lifetime_s))
+            reader.begin(_opening(hub, begins, request, lifetime_s))
         return reader
 
 
-def _opening(hub: Hub, pin: Pin, request: FeedRequest, lifetime_s: float) -> bytes:
-    cursor = hub.cursor_text(pin.seq)
+def _opening(hub: Hub, begins: Pin, request: FeedRequest, lifetime_s: float) -> bytes:
+    cursor = hub.cursor_text(begins.seq)
     data: dict[str, Any] = {
         "clientId": request.view.client_id or secrets.token_hex(8),
         "cursor": cursor,
         "head": hub.cursor_text(hub.tail.seq),
-        "resume": pin.resume,
+        "resume": begins.resume,
         "heartbeatSeconds": hub.settings.heartbeat_s,
         "maxAgeSeconds": round(lifetime_s, 1),
         "serverTime": iso_from_ms(time_ns() // 1_000_000),
@@ -95,8 +96,8 @@ def _opening(hub: Hub, pin: Pin, request: FeedRequest, lifetime_s: float) -> byt
         "protocol": PROTOCOL,
     }
     opening = b"retry: %d\n" % random.randint(2000, 6000) + control_event("connected", data, event_id=cursor)
-    if pin.reset is not None:
-        hub.metrics.resets.labels(pin.reset.value).inc()
-        reset = hub.reset_document(pin.reset, root_path=request.root_path)
+    if begins.reset is not None:
+        hub.metrics.resets.labels(begins.reset.value).inc()
+        reset = hub.reset_document(begins.reset, root_path=request.root_path)
         opening += control_event("reset", reset, event_id=cursor)
     return opening

@@ -1,6 +1,9 @@
 """Which tokens are believed: those that were signed for this server with a key of its configuration, and no others."""
 
+import asyncio
 import base64
+import hashlib
+import hmac
 import json
 import threading
 import time
@@ -16,8 +19,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sync_core.problems import Unauthorized, Unavailable
 from sync_server.access import tokens
-from sync_server.access.tokens import JWKSKeys, Key, StaticKeys, TokenIssuer, TokenVerifier, is_own, public_key
+from sync_server.access.tokens import (
+    JWKSKeys,
+    JWKSTimes,
+    Key,
+    StaticKeys,
+    TokenIssuer,
+    TokenVerifier,
+    is_own,
+    public_key,
+)
 from tests.access.credentials import AUDIENCE, ISSUER, PROVIDER_SECRET, claims, token
+from tests.streams import eventually
 
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -72,9 +85,6 @@ async def test_other_algorithms_than_ours_are_refused(name: Any) -> None:
 
 async def test_a_public_key_is_no_secret() -> None:
     """The classic confusion: a token signed by HMAC with the public key's text."""
-    import hashlib
-    import hmac
-
     head = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part(claims('admin'))}"
     for material in (RSA_PEM, RSA_PEM.strip(), RSA_PEM.replace(b"\n", b"\r\n")):
         mac = hmac.new(material, head.encode(), hashlib.sha256).digest()
@@ -218,7 +228,7 @@ def test_a_key_file_holds_a_public_key_of_its_algorithm(tmp_path: Path) -> None:
         ("RS256", b""),
         ("RS256", pem(short)),
     ):
-        with pytest.raises(ValueError, match="key|PEM"):
+        with pytest.raises(ValueError, match=r"key|PEM"):
             public_key(algorithm, written(data))
 
 
@@ -265,10 +275,8 @@ def provider() -> Iterator[Provider]:
     provider.close()
 
 
-@pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider may be asked again at once."""
-    monkeypatch.setattr(tokens, "JWKS_PAUSE_S", 0.0)
+def jwks_verifier(provider: Provider, **times: float) -> TokenVerifier:
+    return TokenVerifier(JWKSKeys(provider.url, times=JWKSTimes(**times)), issuer=ISSUER, audience=AUDIENCE)
 
 
 def signed(kid: str | None, key: Any, algorithm: str) -> str:
@@ -279,7 +287,7 @@ async def test_published_keys_verify_each_with_its_own_algorithm(provider: Provi
     provider.publish("r", RSA_KEY)
     provider.publish("e", EC_KEY, alg="ES256")
     provider.keys.append({"kty": "oct", "kid": "s", "k": part(b"s" * 32), "alg": "HS256"})
-    jwks = TokenVerifier(JWKSKeys(provider.url), issuer=ISSUER, audience=AUDIENCE)
+    jwks = jwks_verifier(provider)
     assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
     assert await jwks.verify(signed("e", EC_KEY, "ES256"))
     for forged in (
@@ -293,9 +301,9 @@ async def test_published_keys_verify_each_with_its_own_algorithm(provider: Provi
     assert provider.asked == 1
 
 
-async def test_a_rotated_key_is_found_by_its_name(provider: Provider, unhurried: None) -> None:
+async def test_a_rotated_key_is_found_by_its_name(provider: Provider) -> None:
     provider.publish("old", RSA_KEY)
-    jwks = TokenVerifier(JWKSKeys(provider.url), issuer=ISSUER, audience=AUDIENCE)
+    jwks = jwks_verifier(provider, pause_s=0)
     assert await jwks.verify(signed("old", RSA_KEY, "RS256"))
     provider.publish("new", OTHER_RSA_KEY)
     assert await jwks.verify(signed("new", OTHER_RSA_KEY, "RS256"))
@@ -304,30 +312,36 @@ async def test_a_rotated_key_is_found_by_its_name(provider: Provider, unhurried:
 
 async def test_unknown_key_names_do_not_make_us_flood_the_provider(provider: Provider) -> None:
     provider.publish("r", RSA_KEY)
-    jwks = TokenVerifier(JWKSKeys(provider.url), issuer=ISSUER, audience=AUDIENCE)
+    jwks = jwks_verifier(provider)
     for number in range(20):
         with pytest.raises(Unauthorized):
             await jwks.verify(signed(str(number), OTHER_RSA_KEY, "RS256"))
     assert provider.asked == 1
 
 
-async def test_a_provider_that_is_away_locks_nobody_out_whose_key_is_known(
-    provider: Provider, unhurried: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_provider_that_is_away_locks_nobody_out_whose_key_is_known(provider: Provider) -> None:
     provider.publish("r", RSA_KEY)
-    jwks = TokenVerifier(JWKSKeys(provider.url), issuer=ISSUER, audience=AUDIENCE)
+    jwks = jwks_verifier(provider, pause_s=0, fresh_s=0)
     assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
     provider.status = 500
-    monkeypatch.setattr(tokens, "JWKS_LIFETIME_S", 0.0)
     assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
-    monkeypatch.setattr(tokens, "JWKS_STALE_S", 0.0)
+    await eventually(lambda: provider.asked == 2)
+    assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+
+
+async def test_but_not_for_ever(provider: Provider) -> None:
+    provider.publish("r", RSA_KEY)
+    jwks = jwks_verifier(provider, pause_s=0, fresh_s=0, stale_s=0.05)
+    assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+    provider.status = 500
+    await asyncio.sleep(0.06)
     with pytest.raises(Unavailable):
         await jwks.verify(signed("r", RSA_KEY, "RS256"))
 
 
 async def test_a_redirect_is_not_followed(provider: Provider) -> None:
     provider.status = 302
-    jwks = TokenVerifier(JWKSKeys(provider.url), issuer=ISSUER, audience=AUDIENCE)
+    jwks = jwks_verifier(provider)
     with pytest.raises(Unavailable):
         await jwks.verify(signed("r", RSA_KEY, "RS256"))
     assert provider.asked == 1

@@ -5,7 +5,6 @@ replica that is made anew out of what the cache holds, and the rule that nothing
 end, the shop itself.
 """
 
-import copy
 from collections import deque
 from typing import Any
 
@@ -253,8 +252,7 @@ class RandomTill(RuleBasedStateMachine):
     @invariant()
     def a_fresh_one_that_has_heard_everything_is_the_shop(self) -> None:
         if self.replica.fresh and self.cursor == len(self.shop.log):
-            own = copy.copy(self.replica)
-            truth = {ref: own.truth(ref) for kind in DOMAIN.kinds for ref in own.refs(kind)}
+            truth = {ref: self.replica.truth(ref) for kind in DOMAIN.kinds for ref in self.replica.refs(kind)}
             assert {ref: found for ref, found in truth.items() if found is not None} == self.visible()
 
     def visible(self) -> dict[Ref, Any]:

@@ -13,7 +13,7 @@ from sync_server.log.mongo import MongoLog
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 
 Open = Callable[[], Awaitable[EventLog]]
 

@@ -14,7 +14,7 @@ from sync_server.log.mongo import MongoLog
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
-from tests.conftest import MongoDatabase, _missing
+from tests.fixtures import MongoDatabase, missing
 from tests.log.writes import TENANT
 from tests.mongod import External, ReplicaSet, unavailable_reason
 from tests.rounds import rounds as rounds
@@ -75,7 +75,7 @@ class Store:
                 yield
             return
         if isinstance(self._mongod, External):
-            _missing("Somebody else's mongod is not to be stopped.")
+            missing("Somebody else's mongod is not to be stopped.")
         self._mongod.nodes[0].stop_signal()
         try:
             yield
@@ -119,7 +119,7 @@ async def open_mongo() -> AsyncIterator[OpenMongo]:
 def lone_mongod() -> Iterator[ReplicaSet]:
     """One node of the module's own, to be killed and started again."""
     if reason := unavailable_reason():
-        _missing(reason)
+        missing(reason)
     with ReplicaSet(test_commands=True) as replicas:
         yield replicas
 
@@ -147,7 +147,7 @@ class FailPoint:
 @pytest.fixture
 async def fail_point(mongod: ReplicaSet | External) -> AsyncIterator[FailPoint]:
     if not mongod.test_commands:
-        _missing("This MongoDB does not allow fail points (enableTestCommands).")
+        missing("This MongoDB does not allow fail points (enableTestCommands).")
     async with AsyncMongoClient[dict[str, Any]](mongod.uri) as client:
         point = FailPoint(client)
         try:

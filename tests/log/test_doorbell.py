@@ -9,7 +9,7 @@ from typing import cast
 from sync_server.log.base import Bell, EventLog, Signal
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.records import Reach, StoredEvent
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.log.conftest import OpenMongo, rounds
 from tests.log.writes import PATIENCE_S, TENANT, commit, note, texts, until
 from tests.mongod import ReplicaSet

@@ -9,7 +9,7 @@ import pytest
 
 from sync_server.log.base import Bell, EventLog
 from sync_server.log.mongo_driver import Driver
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.log.conftest import OpenMongo, rounds
 from tests.log.writes import TENANT, seqs, text_of
 

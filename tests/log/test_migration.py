@@ -17,7 +17,7 @@ from sync_server.log.open import new_epoch
 from sync_server.log.records import StoredEvent
 from sync_server.log.sqlite import SQLiteLog
 from sync_server.log.sqlite_schema import SCHEMA_VERSION
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.log.changes import Change, all_documents
 from tests.log.conftest import OpenMongo
 from tests.log.writes import TENANT, commit, note, read_all, receipts, submission

@@ -21,7 +21,7 @@ from sync_server.log.mongo import MongoLog
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.open import new_epoch
 from sync_server.log.records import StoredEvent
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.log.changes import Change, all_documents, changes, check_documents, said
 from tests.log.conftest import FailPoint, OpenMongo, rounds
 from tests.log.crashes import check_nothing_lost, write_and_be_killed

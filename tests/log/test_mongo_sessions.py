@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient, MongoClient
 
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.mongo_sessions import FRESH_S
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.log.conftest import OpenMongo
 from tests.log.writes import TENANT, make_appender, read_all, text_of, texts, until
 

@@ -24,7 +24,7 @@ from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from sync_server.cli import app
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.server.commands import COMMAND, RUN_TIMEOUT_S, Running, run
 from tests.server.publishing import CONFIG, EVENT, published, read
 from tests.servers import SyncServer, clean_environment, wait_until

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.server.shop import API, ITEM, Shop, new_id
 from tests.servers import SyncServer
 

@@ -26,7 +26,7 @@ class Offer(Document):
     id_key: ClassVar[str] = "deviceID"
     view_permission: ClassVar[str] = "view_offers"
 
-    deviceID: str
+    deviceID: str  # noqa: N815 - the wire's name
     bays: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     to: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Offer(Document):
 
 
 class PutOffer(CommandInput):
-    deviceID: str
+    deviceID: str  # noqa: N815 - the wire's name
     bays: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     to: tuple[str, ...] = ()
@@ -160,7 +160,6 @@ def test_an_event_beyond_the_limit_is_refused_and_leaves_nothing() -> None:
     assert events[0].seq == 1
 
 
-bodies = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(), max_size=3)
 carried = st.builds(
     Carried,
     kind=st.just("offer"),

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from sync_core.domain.catalog import DOMAIN
-from tests.conftest import MongoDatabase
+from tests.fixtures import MongoDatabase
 from tests.server.shop import API, ITEM
 from tests.serving import mongodb_settings, serving, sqlite_settings
 

@@ -1,5 +1,7 @@
 """What every test may ask for: a MongoDB, a Chromium, and respx on httpx2.
 
+Run in parallel, each process has a mongod and a Chromium of its own, started when a test first asks for them.
+
 SYNC_TEST_MONGOD        path of the mongod to run
 SYNC_TEST_MONGODB_URI   a running replica set to use where one node is enough; nothing is started for those
 SYNC_TEST_NO_SKIP=1     a skipped test is a failed one (CI: what is not run is not green)
@@ -9,12 +11,15 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import httpx2
 import pytest
+import pytest_asyncio
+from hypothesis import settings
+from playwright.async_api import Browser, async_playwright
 from pymongo import MongoClient
 
 from tests.mongod import External, ReplicaSet, unavailable_reason
@@ -23,7 +28,7 @@ from tests.mongod import External, ReplicaSet, unavailable_reason
 def _alias_httpx() -> None:
     """Makes respx work on httpx2: `import httpx` means httpx2 from here on.
 
-    It has to come before anything imports httpx; but pytest loads respx's own plugin before any conftest,
+    It has to come before anything imports httpx; but pytest loads respx's own plugin before this one,
     and that imports the real one. What it loaded is forgotten, to be imported again on httpx2.
     """
     if sys.modules.get("httpx", httpx2) is not httpx2:
@@ -37,6 +42,13 @@ _alias_httpx()
 
 # Replaces the fixture of the plugin that pytest loaded, which mocks the httpx that was forgotten.
 from respx.plugin import respx_mock as respx_mock  # noqa: E402
+
+# How long an example takes says nothing on a machine that runs other tests meanwhile.
+settings.register_profile("order-sync", settings.default, deadline=None)
+settings.load_profile("order-sync")
+
+CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+                 "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -52,7 +64,7 @@ def _no_skip() -> bool:
     return os.environ.get("SYNC_TEST_NO_SKIP") == "1"
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
     if _no_skip():
         pytest.fail(f"{reason} (SYNC_TEST_NO_SKIP=1)", pytrace=False)
     pytest.skip(reason)
@@ -86,7 +98,7 @@ def mongod() -> Iterator[ReplicaSet | External]:
         yield External(uri, test_commands=bool(found["enableTestCommands"]))
         return
     if reason := unavailable_reason():
-        _missing(reason)
+        missing(reason)
     with ReplicaSet(test_commands=True) as replicas:
         yield replicas
 
@@ -108,7 +120,7 @@ def mongodb_database(mongod: ReplicaSet | External) -> Iterator[MongoDatabase]:
 def replica_set() -> Iterator[ReplicaSet]:
     """Three nodes of the test's own, to be killed (3 s to make)."""
     if reason := unavailable_reason():
-        _missing(reason)
+        missing(reason)
     with ReplicaSet(nodes=3, test_commands=True) as replicas:
         yield replicas
 
@@ -119,4 +131,13 @@ def chromium_path() -> Path:
     for name in ("/usr/bin/chromium", "chromium", "google-chrome"):
         if found := shutil.which(name):
             return Path(found)
-    _missing("No browser: no chromium or google-chrome on PATH.")
+    missing("No browser: no chromium or google-chrome on PATH.")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium_path: Path) -> AsyncIterator[Browser]:
+    """One Chromium for the whole session; its tests run in the session's event loop."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(chromium_path), args=CHROMIUM_ARGS)
+        yield browser
+        await browser.close()

@@ -1,0 +1,107 @@
+/** What the pages look at: the copy of the shop's documents, told of once a frame; and what the viewer may do. */
+
+import { el } from './dom.js';
+import { t } from './words.js';
+
+export const NEXT_STAGES = Object.freeze({
+  empty: ['initiated', 'cancelled'],
+  initiated: ['in_progress', 'cancelled'],
+  in_progress: ['completed'],
+  completed: [],
+  cancelled: [],
+});
+export const STAGES = Object.freeze(Object.keys(NEXT_STAGES));
+
+const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays' };
+
+export class Shop {
+  #client;
+  #permissions;
+  #listeners = new Set();
+  #frame = null;
+  #ids = new Map();
+
+  /** permissions: 'all' or a list of names. */
+  constructor(client, { permissions }) {
+    this.#client = client;
+    this.#permissions = permissions;
+    const kinds = Object.keys(KINDS).filter((kind) => this.may(KINDS[kind]));
+    this.replica = client.replica({ kinds });
+    this.replica.subscribe(({ ids }) => this.#note(ids));
+  }
+
+  may(permission) {
+    return this.#permissions === 'all' || this.#permissions.includes(permission);
+  }
+
+  #note(ids) {
+    for (const [plural, changed] of ids) {
+      this.#ids.set(plural, new Set([...(this.#ids.get(plural) ?? []), ...changed]));
+    }
+    this.#frame ??= requestAnimationFrame(() => {
+      const changes = this.#ids;
+      this.#ids = new Map();
+      this.#frame = null;
+      for (const listener of [...this.#listeners]) listener(changes);
+    });
+  }
+
+  /** `listener(changes)`, at most once a frame; changes map a kind to ids. Gives its end. */
+  onFrame(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The document as it is to be shown, with what is queued for it; see Replica.entry. */
+  entry(plural, id) {
+    return this.replica.entry(plural, id);
+  }
+
+  list(plural) {
+    return this.replica.list(plural);
+  }
+
+  get(plural, id) {
+    return this.replica.get(plural, id);
+  }
+
+  /** Queue a command. What becomes of it is shown where its document is, and a refusal is told (notices.js). */
+  send(name, given) {
+    return this.#client.send(name, given);
+  }
+
+  /** Look for what is new, by whatever way there is. */
+  refresh() {
+    this.#client.retryNow();
+    return this.replica.load(this.#client.cursor);
+  }
+
+  /** The server's time, in milliseconds. */
+  nowMs() {
+    return this.#client.serverNowMs();
+  }
+
+  /** Seconds since `iso`. */
+  ageS(iso) {
+    return Math.max((this.nowMs() - Date.parse(iso)) / 1000, 0);
+  }
+
+  /** What to show instead of documents while there are none; null once there are. */
+  placeholder() {
+    const { status, problem } = this.replica;
+    if (status === 'failed') return el('p', { class: 'empty' }, t('shop.refused', { reason: problem?.detail ?? problem?.title ?? '' }));
+    if (status === 'ready' || this.replica.cursor) return null;
+    return el('p', { class: 'empty', role: 'status' }, t('shop.loading'));
+  }
+
+  /** Bays in which a job can start, by name. */
+  freeBays() {
+    return byName(this.list('bays').filter(({ status }) => status === 'available'));
+  }
+}
+
+const collator = new Intl.Collator(document.documentElement.lang, { numeric: true });
+
+export function byName(documents) {
+  return documents.toSorted((a, b) => collator.compare(a.name, b.name));
+}
