@@ -313,4 +313,4 @@ class Replica:
 
 
 def _supersedes(one: StoredDocument, other: StoredDocument | _Held) -> bool:
-    return one.epoch != other.epoch or one.version >= other.version or True
+    return one.epoch != other.epoch or one.version > other.version

@@ -185,7 +185,12 @@ class Transport:
         if not 200 <= status < 300 and (status < 400 or status in (401, *_RETRYABLE) or status >= 500):
             failure = _failure(response, b"")
             raise failure if status >= 400 else NotAStream(f"{status} is no answer to a command", status=status)
-        document = _json_object(await _body(response, limit_bytes=self._max_body_bytes))
+        try:
+            document = _json_object(await _body(response, limit_bytes=self._max_body_bytes))
+        except NotAStream:
+            if status < 400:
+                raise
+            document = None
         if status >= 400:
             media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             is_ours = document is not None and media_type == PROBLEM_TYPE and document.get("status") == status

@@ -228,7 +228,9 @@ def _application(
     routes = [
         *Documents(DOMAIN, event_log, wall_ms=_wall_ms).routes(),
         *command_routes(Dispatch(DOMAIN, appender)),
-        *Reference(DOMAIN, registry, version=importlib.metadata.version("order-sync")).routes(),
+        *Reference(
+            DOMAIN, registry, version=importlib.metadata.version("order-sync"), access=accounts is not None
+        ).routes(),
         *Webhooks(settings.webhooks, publish, wall_ms=_wall_ms).routes(),
         *Pages().routes(),
         *(accounts.routes if accounts is not None else [me_route()]),

@@ -12,13 +12,15 @@ from sync_server.api.paths import POLL_PATH
 from sync_server.api.submission import MAX_EVENTS
 from sync_server.feed import poll
 from sync_server.feed.stream import STREAM_PATH
+from sync_server.permissions import PUBLISH_EVENTS, VIEW_METRICS
 from sync_server.reference.commands import CLIENT_ID
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema
 from sync_server.reference.schemas import CURSOR, TIME, Schemas, envelope_schema, ref
 
-__all__ = ["entity_filters", "feed_operations", "service_operations"]
+__all__ = ["entity_filters", "feed_operations", "receipts_schema", "service_operations"]
 
-_PROBLEMS = (400, 401, 403, 429, 503)
+_REFUSED = (401, 403, 429, 503)
+_PROBLEMS = (400, *_REFUSED)
 _EXAMPLE_EVENT = {
     "eventType": "status_update",
     "data": {"status": "Nearly done."},
@@ -67,6 +69,7 @@ def feed_operations(schemas: Schemas) -> Iterator[Operation]:
             Reply(204, "Stop for good."),
         ),
         problems=_PROBLEMS,
+        takes_ticket=True,
     )  # fmt: skip
     limit: Schema = {"type": "integer", "minimum": 1, "maximum": poll.MAX_LIMIT, "default": poll.DEFAULT_LIMIT}
     wait: Schema = {"type": "number", "minimum": 0, "maximum": poll.MAX_WAIT_S, "default": 0}
@@ -99,8 +102,9 @@ def feed_operations(schemas: Schemas) -> Iterator[Operation]:
         parameters=(CLIENT_ID,),
         body={"anyOf": [event, batch]},
         body_example=_EXAMPLE_EVENT,
-        replies=(Reply(201, "They are in the log.", _receipts()),),
+        replies=(Reply(201, "They are in the log.", receipts_schema()),),
         problems=(400, 401, 403, 413, 415, 422, 429, 503),
+        extensions={"x-permission": PUBLISH_EVENTS},
     )  # fmt: skip
 
 
@@ -117,22 +121,29 @@ def service_operations() -> Iterator[Operation]:
         "required": ["status", "log", "draining"],
     }
     yield Operation(
-        "GET", "/healthz", "service_alive", "Service", "Whether the process runs.", (Reply(200, "It does.", ok),)
-    )
+        "GET", "/healthz", "service_alive", "Service", "Whether the process runs.", (Reply(200, "It does.", ok),),
+        public=True,
+    )  # fmt: skip
     yield Operation(
         "GET", "/readyz", "service_ready", "Service", "Whether to send clients here.",
         (Reply(200, "Yes.", ready), Reply(503, "Not now.", ready, headers=("Retry-After",))),
+        public=True,
     )  # fmt: skip
     yield Operation(
         "GET", "/metrics", "service_metrics", "Service", "Figures for Prometheus.",
         (Reply(200, "Prometheus' text format.", {"type": "string"}, "text/plain"),),
+        problems=_REFUSED, extensions={"x-permission": VIEW_METRICS},
     )  # fmt: skip
     for path, what in (("/openapi.json", "OpenAPI 3.1"), ("/asyncapi.json", "AsyncAPI 3.0")):
         name = path.strip("/").partition(".")[0]
         reply = Reply(200, "The document.", {"type": "object"})
-        yield Operation("GET", path, f"service_{name}", "Service", f"This API as {what}.", (reply,))
+        yield Operation(
+            "GET", path, f"service_{name}", "Service", f"This API as {what}.", (reply,), (401, 403, 429, 503)
+        )
     page = Reply(200, "A page.", {"type": "string"}, "text/html")
-    yield Operation("GET", "/docs", "service_docs", "Service", "This API as a page to browse.", (page,))
+    yield Operation(
+        "GET", "/docs", "service_docs", "Service", "This API as a page to browse.", (page,), (401, 403, 429, 503)
+    )
 
 
 def _page() -> dict[str, Any]:
@@ -153,7 +164,8 @@ def _page() -> dict[str, Any]:
     }
 
 
-def _receipts() -> dict[str, Any]:
+def receipts_schema() -> dict[str, Any]:
+    """The answer to what was published."""
     receipt = {
         "type": "object",
         "properties": {

@@ -5,7 +5,7 @@ from typing import Any
 
 from sync_core.problems import MEDIA_TYPE
 from sync_server.reference.examples import example
-from sync_server.reference.operation import JSON, Operation, Parameter, Reply
+from sync_server.reference.operation import JSON, TICKET, Operation, Parameter, Reply
 from sync_server.reference.schemas import Schemas, ref
 
 __all__ = ["openapi_document"]
@@ -13,6 +13,7 @@ __all__ = ["openapi_document"]
 _TAGS = {
     "Feed": "What has happened and what is: stream, poll, snapshot, publish.",
     "Commands": "What became of a command.",
+    "Accounts": "Who you are.",
     "Service": "For those who run the server.",
 }
 _PROBLEM_TEXTS = {
@@ -43,18 +44,25 @@ _HEADERS: Mapping[str, Any] = {
 
 
 def openapi_document(
-    operations: Iterable[Operation], schemas: Schemas, *, version: str, servers: Iterable[str] = ("/",)
+    operations: Iterable[Operation],
+    schemas: Schemas,
+    *,
+    version: str,
+    servers: Iterable[str] = ("/",),
+    security: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All of *operations*; *servers* are base URLs."""
+    """All of *operations*; *servers* are base URLs, *security* the schemes, one of which is needed (None: none)."""
     components = {**schemas.components, "Problem": _PROBLEM, "Conflict": _conflict(schemas)}
     paths: dict[str, dict[str, Any]] = {}
     tags: dict[str, None] = {}
     statuses: set[int] = set()
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, components)
+        described = paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, components)
+        if security is not None and operation.takes_ticket:
+            described["security"] = [{name: []} for name in security]
         tags[operation.tag] = None
         statuses |= set(operation.problems)
-    return {
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "order-sync",
@@ -71,6 +79,10 @@ def openapi_document(
             "headers": _HEADERS,
         },
     }
+    if security is not None:
+        document["components"]["securitySchemes"] = security
+        document["security"] = [{name: []} for name in security if name != TICKET]
+    return document
 
 
 def _operation(operation: Operation, components: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +99,8 @@ def _operation(operation: Operation, components: Mapping[str, Any]) -> dict[str,
         document["description"] = operation.description
     if operation.parameters:
         document["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if operation.public:
+        document["security"] = []
     if operation.body is not None:
         content = {"schema": operation.body, "example": operation.body_example}
         document["requestBody"] = {"required": True, "content": {JSON: content}}

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["JSON", "Operation", "Parameter", "Reply", "Schema"]
+__all__ = ["JSON", "TICKET", "Operation", "Parameter", "Reply", "Schema"]
 
 Schema = Mapping[str, Any]
 """A JSON Schema, references to ``#/components/schemas`` included."""
 
 JSON = "application/json"
+TICKET = "ticket"
+"""The security scheme of those operations alone that say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """*id* is unique; *problems* are the statuses with which it refuses; *extensions* are ``x-`` members."""
+    """*id* is unique; *problems* are the statuses with which it refuses; *extensions* are ``x-`` members.
+
+    *public* ones need no credential, where others do.
+    """
 
     method: str
     path: str
@@ -50,3 +55,5 @@ class Operation:
     body_example: Any = None
     description: str = ""
     extensions: Mapping[str, Any] | None = None
+    public: bool = False
+    takes_ticket: bool = False

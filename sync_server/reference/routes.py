@@ -13,6 +13,7 @@ from starlette.routing import Route
 from sync_core.domain.command import Domain
 from sync_core.events import EventType
 from sync_core.problems import NotFound
+from sync_server.reference.accounts import SECURITY_SCHEMES, account_operations, me_operation, webhook_operation
 from sync_server.reference.asyncapi import asyncapi_document
 from sync_server.reference.commands import command_operations
 from sync_server.reference.documents import document_operations
@@ -41,12 +42,16 @@ _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "public, max-a
 
 
 class Reference:
-    """The endpoints. The documents are made when they are first asked for."""
+    """The endpoints. The documents are made when they are first asked for.
 
-    def __init__(self, domain: Domain, event_types: Iterable[EventType], *, version: str) -> None:
+    *access*: callers have to say who they are.
+    """
+
+    def __init__(self, domain: Domain, event_types: Iterable[EventType], *, version: str, access: bool = False) -> None:
         self._event_types = tuple(event_types)
         self._schemas = Schemas(domain, self._event_types)
         self._version = version
+        self._access = access
         self._openapi: dict[str, bytes] = {}
 
     def routes(self) -> list[Route]:
@@ -66,6 +71,9 @@ class Reference:
             *document_operations(schemas),
             *command_operations(schemas),
             *feed_operations(schemas),
+            webhook_operation(),
+            *(account_operations() if self._access else ()),
+            me_operation(),
             *service_operations(),
         )
 
@@ -73,7 +81,10 @@ class Reference:
         """OpenAPI 3.1."""
         root = http.scope.get("root_path", "") or "/"
         if root not in self._openapi:
-            document = openapi_document(self.operations, self._schemas, version=self._version, servers=[root])
+            security = SECURITY_SCHEMES if self._access else None
+            document = openapi_document(
+                self.operations, self._schemas, version=self._version, servers=[root], security=security
+            )  # fmt: skip
             self._openapi = {root: to_json(document)}
         return _json(self._openapi[root])
 

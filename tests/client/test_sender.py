@@ -194,6 +194,7 @@ async def test_a_refusal_that_is_not_the_server_s_counts_after_a_few() -> None:
         (failed,) = desk.keeper.entries.values()
         assert failed.problem is not None
         assert (failed.problem["status"], failed.problem["title"]) == (403, "Forbidden")
+        assert len(desk.sent) == 2 * MAX_STRANGE
 
 
 async def test_what_is_in_flight_for_more_than_six_days_is_for_a_person() -> None:

@@ -1,9 +1,9 @@
 """What is declared, what is routed and what is documented are the same; the OpenAPI document is a valid one."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
@@ -15,37 +15,49 @@ from sync_core.domain.catalog import DOMAIN
 from sync_core.events import EventInput
 from sync_core.filters import ENTITY_KEYS
 from sync_server.app import Application, open_application
+from tests.access.credentials import ACCESS, bearer
 from tests.server.shop import Shop, new_id
 from tests.serving import sqlite_settings
 
-UNDOCUMENTED = {("GET", "/docs/{asset}")}
-"""What a page is made of is no part of the API."""
+UNDOCUMENTED = {("GET", "/"), ("GET", "/assets/{digest}/{path}"), ("GET", "/docs/{asset}")}
+"""Pages, and what they are made of, are no part of the API."""
 
 
-@pytest.fixture
-async def application(tmp_path: Path) -> AsyncIterator[Application]:
-    async with open_application(sqlite_settings(tmp_path)) as application:
-        yield application
+class Api(NamedTuple):
+    """What is served: the *document*, and method and path of every route, as OpenAPI writes paths."""
+
+    document: dict[str, Any]
+    routed: set[tuple[str, str]]
 
 
-@pytest.fixture
-async def openapi(application: Application) -> dict[str, Any]:
-    """The document as it is served."""
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="http://test") as client:
-        reply = await client.get("/openapi.json")
-    assert reply.headers["content-type"] == "application/json"
-    document: dict[str, Any] = reply.json()
-    return document
+async def read_api(directory: Path, **sections: dict[str, Any]) -> Api:
+    async with open_application(sqlite_settings(directory, **sections)) as application:
+        transport = httpx2.ASGITransport(application)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            reply = await client.get("/openapi.json", headers=bearer("viewer"))
+        assert reply.headers["content-type"] == "application/json"
+        return Api(reply.json(), routed(application) - UNDOCUMENTED)
 
 
 def routed(application: Application) -> set[tuple[str, str]]:
-    """Method and path of every route, as OpenAPI writes paths."""
     found = set()
     for route in application.routes:
         assert isinstance(route, Route), f"{route} is not a Route: how is it documented?"
         path = route.path.replace(":path}", "}")
         found |= {(method, path) for method in route.methods or () if method != "HEAD"}
-    return found - UNDOCUMENTED
+    return found
+
+
+@pytest.fixture(scope="module", params=["open", "required"])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """Without access control, and with it."""
+    sections = {"access": ACCESS} if request.param == "required" else {}
+    return asyncio.run(read_api(tmp_path_factory.mktemp("api"), **sections))
+
+
+@pytest.fixture
+def openapi(api: Api) -> dict[str, Any]:
+    return api.document
 
 
 def documented(openapi: dict[str, Any]) -> set[tuple[str, str]]:
@@ -57,20 +69,18 @@ def operations(openapi: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {operation["operationId"]: operation for path in openapi["paths"].values() for operation in path.values()}
 
 
-async def test_the_document_is_valid_openapi(openapi: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(openapi: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(openapi).validate()  # type: ignore[arg-type]
 
 
-async def test_every_route_is_documented_and_the_other_way(application: Application, openapi: dict[str, Any]) -> None:
-    assert documented(openapi) == routed(application)
+def test_every_route_is_documented_and_the_other_way(api: Api) -> None:
+    assert documented(api.document) == api.routed
 
 
-async def test_every_command_is_routed_and_documented_as_declared(
-    application: Application, openapi: dict[str, Any]
-) -> None:
+def test_every_command_is_routed_and_documented_as_declared(api: Api, openapi: dict[str, Any]) -> None:
     for command in DOMAIN.commands:
         path = "/api/v1" + command.path
-        assert (command.method, path) in routed(application)
+        assert (command.method, path) in api.routed
         operation = openapi["paths"][path][command.method.lower()]
         assert operation["operationId"] == f"{command.target.plural}_{command.name}"
         assert operation["summary"] == command.summary
@@ -83,7 +93,7 @@ async def test_every_command_is_routed_and_documented_as_declared(
         assert ("requestBody" in operation) == bool(command.body_fields)
 
 
-async def test_every_kind_has_its_list_and_its_single_document(openapi: dict[str, Any]) -> None:
+def test_every_kind_has_its_list_and_its_single_document(openapi: dict[str, Any]) -> None:
     found = operations(openapi)
     for kind in DOMAIN.kinds.values():
         lists, single = found[f"{kind.plural}_list"], found[f"{kind.plural}_get"]
@@ -91,7 +101,7 @@ async def test_every_kind_has_its_list_and_its_single_document(openapi: dict[str
         assert set(single["responses"]) >= {"200", "304", "404"}
 
 
-async def test_a_body_shows_the_fields_of_its_input_without_those_of_the_path(openapi: dict[str, Any]) -> None:
+def test_a_body_shows_the_fields_of_its_input_without_those_of_the_path(openapi: dict[str, Any]) -> None:
     for command in DOMAIN.commands:
         operation = operations(openapi)[f"{command.target.plural}_{command.name}"]
         if command.body_fields:
@@ -101,7 +111,7 @@ async def test_a_body_shows_the_fields_of_its_input_without_those_of_the_path(op
             assert schema["additionalProperties"] is False
 
 
-async def test_every_example_of_a_request_is_accepted(openapi: dict[str, Any]) -> None:
+def test_every_example_of_a_request_is_accepted(openapi: dict[str, Any]) -> None:
     for command in DOMAIN.commands:
         operation = operations(openapi)[f"{command.target.plural}_{command.name}"]
         example = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example", {})
@@ -111,7 +121,7 @@ async def test_every_example_of_a_request_is_accepted(openapi: dict[str, Any]) -
     EventInput.model_validate_json(to_json(publish), strict=True)
 
 
-async def test_every_example_of_a_document_is_one(openapi: dict[str, Any]) -> None:
+def test_every_example_of_a_document_is_one(openapi: dict[str, Any]) -> None:
     found = operations(openapi)
     for kind in DOMAIN.kinds.values():
         example = found[f"{kind.plural}_get"]["responses"]["200"]["content"]["application/json"]["example"]
@@ -119,7 +129,7 @@ async def test_every_example_of_a_document_is_one(openapi: dict[str, Any]) -> No
         assert json.loads(document.render()) == example[kind.kind]
 
 
-async def test_problems_are_problem_documents(openapi: dict[str, Any]) -> None:
+def test_problems_are_problem_documents(openapi: dict[str, Any]) -> None:
     for status, answer in openapi["components"]["responses"].items():
         assert set(answer["content"]) == {"application/problem+json"}
         assert ("Retry-After" in answer["headers"]) == (status in ("429", "503"))
@@ -142,7 +152,19 @@ def test_head_and_post_of_the_document(shop: Shop) -> None:
     assert shop.http.get("/docs/%2e%2e%2fopenapi.py").status_code == 404
 
 
-async def test_the_document_names_the_path_below_which_the_server_is(application: Application) -> None:
-    transport = httpx2.ASGITransport(application, root_path="/shop")
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-        assert (await client.get("/shop/openapi.json")).json()["servers"] == [{"url": "/shop"}]
+async def test_the_document_names_the_path_below_which_the_server_is(tmp_path: Path) -> None:
+    async with open_application(sqlite_settings(tmp_path)) as application:
+        transport = httpx2.ASGITransport(application, root_path="/shop")
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            assert (await client.get("/shop/openapi.json")).json()["servers"] == [{"url": "/shop"}]
+
+
+def test_where_callers_have_to_say_who_they_are_the_document_says_how(openapi: dict[str, Any]) -> None:
+    found = operations(openapi)
+    if "security" not in openapi:
+        assert "accounts_login" not in found
+        return
+    assert openapi["security"] == [{"bearer": []}, {"session": []}]
+    public = {name for name, operation in found.items() if operation.get("security") == []}
+    assert public == {"accounts_login", "feed_webhook", "service_alive", "service_ready"}
+    assert {"ticket": []} in found["feed_stream"]["security"]

@@ -1,0 +1,5 @@
+import { el } from './dom.js';
+
+export function openFeed() {
+  return { title: '', element: el('div') };
+}

@@ -1,0 +1,5 @@
+import { el } from './dom.js';
+
+export function openOrder() {
+  return { title: '', element: el('div') };
+}
