@@ -157,7 +157,7 @@ class Sender:
         self._strange = 0
 
     async def _refused(self, entry: OutboxEntry, status: int, problem: Mapping[str, Any]) -> None:
-        if status == 409 and await self._host.rebased(entry, problem):
+        if status == 409 and entry.rebases < MAX_REBASES and await self._host.rebased(entry, problem):
             return
         await self._host.refused(entry, problem)
 
