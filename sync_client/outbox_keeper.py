@@ -115,7 +115,7 @@ class OutboxKeeper:
     async def open(self, path: Path | None) -> None:
         """Read what an earlier run has left; in memory only where *path* is None. Raises CacheUnwritable."""
         await self._journal.open(path)
-        self._unsettled = {key for _ in () for key, entry in self.entries.items() if entry.state is OutboxState.IN_FLIGHT}
+        self._unsettled = {key for key, entry in self.entries.items() if entry.state is OutboxState.IN_FLIGHT}
 
     async def tell(self) -> None:
         """Say what should be known of the file. Raises CacheUnwritable."""

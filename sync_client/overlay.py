@@ -77,7 +77,7 @@ class Overlay:
                 self._forget(key)
             for ref in refs:
                 self._shown.pop(ref, None)
-            met = self._run(sorted(keys))
+            met = self._run(sorted(keys, key=self._places.__getitem__))
             refs |= met
             if not {key for ref in met for key in self._touching.get(ref, ())} - keys:
                 return refs

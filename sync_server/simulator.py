@@ -98,6 +98,12 @@ def _rate(hour: float) -> float:
     return QUIET + sum(height * math.exp(-(((hour - at) / width) ** 2)) for at, width, height in PEAKS)
 
 
+def _usual_minutes(queue: str) -> float:
+    """How long those who wait in *queue* take in a bay, on average."""
+    services = [service for service in SERVICES if service.queue == queue]
+    return sum(s.minutes[0] * s.share for s in services) / sum(s.share for s in services)
+
+
 class Simulator:
     """Plays days through *http*, a client of the server's address. *day* numbers the orders' ids.
 
@@ -205,7 +211,9 @@ class Simulator:
 
     async def _start(self, queue: str, bay: _Bay) -> None:
         bay.job = "starting"
-        answer = await self._command("POST", f"/queues/{queue}/call-next", {"bayID": bay.id, "service": "wash"})
+        expected_s = max(round(_usual_minutes(queue) * MINUTE / self._speed), 1)
+        wanted = {"bayID": bay.id, "service": QUEUES[queue][0], "expectedSeconds": expected_s}
+        answer = await self._command("POST", f"/queues/{queue}/call-next", wanted)
         job = answer["bay"]["job"]
         order_id = job["orderID"]
         self._waiting[queue].remove(order_id)

@@ -93,12 +93,15 @@ async def stream(
     last_event_id: str | None = None,
     method: str = "GET",
     buffer_bytes: int | None = None,
+    token: str | None = None,
     **parameters: str,
 ) -> AsyncIterator[Stream]:
     """Open ``/api/v1/sync/events`` with these query *parameters*, closed with the block."""
     limit = {} if buffer_bytes is None else {"limit": buffer_bytes}
     reader, writer = await asyncio.open_connection("127.0.0.1", port, **limit)
     header = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id is not None else ""
+    if token is not None:
+        header += f"Authorization: Bearer {token}\r\n"
     path = f"/api/v1/sync/events?{urlencode(parameters)}"
     writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{header}\r\n".encode())
     opened = Stream(reader, writer, SSEDecoder(last_event_id=last_event_id or ""))

@@ -60,7 +60,7 @@ class Accounts:
             ticket_paths=frozenset({STREAM_PATH}),
         )
         logins = Logins(self.directory, self._passwords, self._dispatch)
-        self.routes = auth_routes(logins, sessions, tickets, self._dispatch)
+        self.routes = auth_routes(logins, sessions, tickets, self._dispatch, self.directory)
 
     async def begin(self, feed: Feed) -> None:
         """Read the directory, and keep it current in the feed's task group: who loses something by a change is

@@ -1,5 +1,6 @@
 """``/api/v1/auth``: login, logout, me, tickets. Source: docs/security.md."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -9,12 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sync_core.faults import faults_of
-from sync_core.problems import InvalidRequest, Unprocessable
+from sync_core.problems import InvalidRequest, Unavailable, Unprocessable
 from sync_core.times import iso_from_ms
 from sync_server.access.caller import Caller, caller_of
 from sync_server.access.claims import DEFAULT_TENANT
 from sync_server.access.limits import address_key
 from sync_server.access.roles import ROLE
+from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import SYSTEM, Logins
 from sync_server.accounts.records import EndSession, end_session
 from sync_server.accounts.sessions import CSRF_COOKIE, SESSION_COOKIE, Session, Sessions
@@ -37,7 +39,9 @@ class LoginInput(BaseModel):
     tenant: Annotated[str, StringConstraints(max_length=64)] = DEFAULT_TENANT
 
 
-def auth_routes(logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: Dispatch) -> list[Route]:
+def auth_routes(
+    logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: Dispatch, directory: Directory
+) -> list[Route]:
     """The routes; *dispatch* is that of the accounts."""
 
     async def login(http: Request) -> Response:
@@ -62,6 +66,8 @@ def auth_routes(logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: 
         session_id, _, _ = caller.credential.removeprefix("session:").partition(":")
         ended = EndSession(session=session_id, expires_ms=caller.expires_ms or 0)
         await dispatch(SYSTEM, Call(end_session, ended))
+        with suppress(Unavailable):  # here at once, elsewhere with the next look
+            await directory.refresh()
         response = Response(status_code=204, headers=_NO_STORE)
         for name in (SESSION_COOKIE, CSRF_COOKIE):
             response.delete_cookie(name, path=_cookie_path(http), samesite="lax", secure=_is_https(http))

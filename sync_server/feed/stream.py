@@ -44,6 +44,18 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, begin: Send) -> None:
         """Serve one reader until it or the server ends it; *begin* sends the head, *send* all that follows."""
+        reader = await self._open(scope, send, begin)
+        if reader is None:
+            return
+        # For as long as the stream lasts nothing is held here but the reader.
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            reader.discard()
+
+    async def _open(self, scope: Scope, send: Send, begin: Send) -> Reader | None:
+        """The head and the opening; None where that is all (HEAD)."""
         request = FeedRequest.parse(scope)
         if self._feed.draining:
             raise Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
@@ -56,13 +68,8 @@ class EventStream:
         await begin({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
-            return
-        reader = self._admit(hub, begins, request, send)
-        try:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        finally:
-            reader.discard()
+            return None
+        return self._admit(hub, begins, request, send)
 
     def _admit(self, hub: Hub, begins: Pin, request: FeedRequest, send: Send) -> Reader:
         """From the pin on: what was published since lies behind the cursor, and reaches this reader too."""

@@ -175,6 +175,19 @@ async def test_an_answer_that_cannot_be_committed_leaves_the_command_in_flight_a
         assert desk.shown().status == "ready"
 
 
+async def test_an_answer_that_the_outbox_cannot_write_down_leaves_the_command_shown(tmp_path: Path) -> None:
+    async with open_desk(tmp_path / "x.outbox.sqlite") as desk:
+        desk.tells(order())
+        await set_status(desk, "ready")
+        await set_status(desk, "next")
+        file = desk.keeper._journal.file
+        assert file is not None
+        file.close()
+        with pytest.raises(CacheUnwritable):
+            await desk.keeper.answered(head(desk), desk.says(order(version=2, status="ready")).document)
+        assert (desk.names, desk.shown().version) == (["ready", "next"], 4)
+
+
 async def test_a_refusal_rolls_back_keeps_the_command_and_tells() -> None:
     async with open_desk() as desk:
         desk.tells(order())
@@ -372,6 +385,7 @@ async def test_an_answer_to_a_command_that_was_discarded_meanwhile_is_news_all_t
         entry = await desk.keeper.sending(head(desk), now_ms=5)
         assert entry is not None
         await desk.keeper.discard(sent.key)
+        assert await desk.keeper.sending(entry, now_ms=6) is None
         await desk.keeper.answered(entry, desk.says(order(version=2, status="s")).document)
         await desk.keeper.refused(entry, STALE)
         assert desk.shown().status == "s"

@@ -6,6 +6,7 @@ end, the shop itself.
 """
 
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import settings
@@ -35,8 +36,11 @@ WISHES: list[tuple[Command, dict[str, Any]]] = [
     (orders.change_stage, {"orderID": order_ids, "newStage": st.sampled_from(["in_progress", "completed", "cancelled"])}),
     (orders.set_status, {"orderID": order_ids, "status": st.sampled_from(["a", "b"])}),
     (orders.set_status, {"orderID": order_ids, "status": st.sampled_from(["a", "b"])}),
+    (orders.create, {"orderID": order_ids}),
+    (orders.delete, {"orderID": order_ids}),
     (orders.delete, {"orderID": order_ids}),
     (queues.edit, {"queueID": st.just("q1"), "paused": st.booleans()}),
+    (waiting.enter, {"queueID": st.just("q1"), "orderID": order_ids}),
     (waiting.enter, {"queueID": st.just("q1"), "orderID": order_ids}),
     (waiting.leave, {"queueID": st.just("q1"), "orderID": order_ids}),
     (bays.call_next, {"queueID": st.just("q1"), "bayID": st.sampled_from(["b1", "b2"]), "jobID": st.just("j")}),
@@ -64,24 +68,24 @@ class RandomTill(RuleBasedStateMachine):
         self.outcomes: dict[str, dict[str, Any]] = {}
         self.mail: deque[tuple[str, dict[str, Any]]] = deque()
         self.snapshot: tuple[Cursor, int, list[Ref], int] | None = None
-        self.versions: dict[Ref, int] = {}
-        """The newest version of each document that was shown as true."""
+        self.told: dict[Ref, int] = {}
+        """The newest version of each document that this client was told of."""
 
     # -- the shop -----------------------------------------------------------------------------------------
 
-    @rule(wish=wishes)
-    def somebody_else_does(self, wish: tuple[Command, dict[str, Any]]) -> None:
-        try:
-            self.shop.do(wish[0], **wish[1])
-        except (RuleConflict, NotFound, Unprocessable):
-            pass
+    @rule(wishes=st.lists(wishes, min_size=1, max_size=4), heard=st.booleans())
+    def somebody_else_does(self, wishes: list[tuple[Command, dict[str, Any]]], heard: bool) -> None:
+        for command, fields in wishes:
+            with suppress(RuleConflict, NotFound, Unprocessable):
+                self.shop.do(command, **fields)
+        if heard:
+            self.the_feed_brings(100)
 
     # -- this client --------------------------------------------------------------------------------------
 
-    @rule(wish=wishes)
-    def this_client_gives(self, wish: tuple[Command, dict[str, Any]]) -> None:
-        command = given(wish[0], **wish[1])
-        self.pending.append(command)
+    @rule(wishes=st.lists(wishes, min_size=1, max_size=4))
+    def this_client_gives(self, wishes: list[tuple[Command, dict[str, Any]]]) -> None:
+        self.pending += [given(command, **fields) for command, fields in wishes]
         self.replica.set_pending(self.pending)
 
     @precondition(lambda self: self.pending)
@@ -101,6 +105,12 @@ class RandomTill(RuleBasedStateMachine):
             return {"current": by_kind((type(d), d.content()) for d in exc.documents)}
         except Problem:
             return {"current": {}}
+
+    @precondition(lambda self: self.pending)
+    @rule(data=st.data())
+    def one_is_discarded(self, data: st.DataObject) -> None:
+        self.pending.remove(data.draw(st.sampled_from(self.pending)))
+        self.replica.set_pending(self.pending)
 
     @precondition(lambda self: self.mail)
     @rule(lost=st.sampled_from([False, False, True]))
@@ -134,11 +144,12 @@ class RandomTill(RuleBasedStateMachine):
         self.take_events(self.cursor, upto)
         self.cursor = max(self.cursor, upto)
 
-    @rule(first=st.integers(0, 5))
-    def the_feed_begins_again(self, first: int) -> None:
+    @rule(first=st.integers(0, 5), count=st.integers(0, 30))
+    def the_feed_begins_again(self, first: int, count: int) -> None:
         """With other rights, say: from an early event on, and a snapshot is due."""
         self.demand("access")
         self.cursor = min(first, self.cursor)
+        self.the_feed_brings(count)
 
     @rule()
     def events_are_missed(self) -> None:
@@ -188,6 +199,8 @@ class RandomTill(RuleBasedStateMachine):
 
     def take(self, found: list[StoredDocument], *, pending: list[PendingCommand] | None = None) -> None:
         news = self.replica.newer(found)
+        for one in news:
+            self.told[Ref(one.kind, one.id)] = one.version
         self.cache.commit(Batch(documents=news))
         self.replica.apply(news, pending=None if pending is None else list(pending))
 
@@ -243,11 +256,12 @@ class RandomTill(RuleBasedStateMachine):
 
     @invariant()
     def nothing_older_is_shown_as_true_again(self) -> None:
+        """Of what was deleted or went out of view, neither."""
         for ref in [ref for kind in DOMAIN.kinds for ref in self.replica.refs(kind)]:
             document = self.replica.truth(ref)
             if document is not None:
-                assert document.version >= self.versions.get(ref, 0)
-                self.versions[ref] = document.version
+                assert document.version >= self.told.get(ref, 0)
+                self.told[ref] = document.version
 
     @invariant()
     def a_fresh_one_that_has_heard_everything_is_the_shop(self) -> None:

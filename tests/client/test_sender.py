@@ -109,9 +109,11 @@ async def test_what_was_surely_not_taken_is_queued_as_before(failure: Exception)
 
 
 async def test_what_may_have_been_taken_once_stays_in_flight_whatever_comes_then() -> None:
-    answers = (NetworkFailed("cut"), ServerBusy("429", status=429, retry_after_s=0.01))
-    async with sending(*answers) as (desk, _):
+    async with sending(NetworkFailed("cut")) as (desk, _):
         sent = await give(desk)
+        await eventually(lambda: len(desk.sent) == 2)
+        desk.now_ms += 5
+        desk.answers.append(ServerBusy("429", status=429, retry_after_s=0.01))
         await eventually(lambda: len(desk.sent) == 3)
         assert desk.keeper.entries[sent.key].first_sent_ms == T0_MS
 

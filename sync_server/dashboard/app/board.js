@@ -213,6 +213,7 @@ class Column {
     arrange(this.list, cards.map(({ element }) => element));
     setText(this.#count, number(count));
     setAttribute(this.#empty, 'hidden', count > 0);
+    setAttribute(this.element, 'data-empty', count ? null : 'yes');
     setAttribute(this.#more, 'hidden', count <= cards.length);
     setText(this.#more, t('board.more', { n: count - cards.length }));
     const focused = this.list.contains(document.activeElement) ? document.activeElement.closest('.card') : null;
