@@ -3,10 +3,6 @@
 On disk first, then in memory and in the picture, in one step of the event loop. What the server said is taken in
 before the command that it answers is let go of: a kill in between sends the command again, and the server, which
 knows its key, says the same again.
-
-Guards. A command may carry ``If-Match`` with the version that the person saw. That version may count in commands
-which are still waiting (``leans``). When one of those fails, it is taken off again: the guard must not come to mean
-a version that was made by somebody else and that nobody here has seen.
 """
 
 import asyncio
@@ -16,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from sync_client import guards
 from sync_client.conflicts import Conflict, ConflictHook, ask, current_version
 from sync_client.errors import CacheUnwritable, ClientError, Closed, CommandFailed, OutboxFull
 from sync_client.ids import new_id
@@ -272,19 +269,9 @@ class OutboxKeeper:
 
     async def _discard(self, key: str) -> None:
         self.entry(key)
-        await self._journal.write(put=self._without(key), drop=[key])
+        await self._journal.write(put=guards.failed(self.entries.values(), key), drop=[key])
         self._picture().set_pending(self.pending)
         self._settle(key, CommandFailed(dict(DISCARDED)))
-
-    def _without(self, key: str) -> list[OutboxEntry]:
-        """The commands whose guard counts in the one with that *key*, without it."""
-        lowered = []
-        for entry in self.entries.values():
-            if key in entry.leans and entry.is_pending and entry.command.guard is not None:
-                leans = dict(entry.leans)
-                guard = entry.command.guard - leans.pop(key)
-                lowered.append(replace(entry, command=replace(entry.command, guard=guard), leans=leans))
-        return lowered
 
     def _settle(self, key: str, answer: Mapping[str, Any] | Exception) -> None:
         self._unsettled.discard(key)
@@ -321,10 +308,13 @@ class OutboxKeeper:
         return entry
 
     async def answered(self, entry: OutboxEntry, document: Mapping[str, Any]) -> None:
-        await self._alone(lambda: self._change(document, drop=[entry.key], lazily=True))
+        await self._alone(lambda: self._answered(entry, document))
+
+    async def _answered(self, entry: OutboxEntry, document: Mapping[str, Any]) -> None:
+        put = guards.applied(self.entries.values(), entry.key, document)
+        await self._change(document, put=put, drop=[entry.key], lazily=True)
         self.counts.applied += 1
         self._settle(entry.key, document)
-        self._stir()
 
     async def refused(self, entry: OutboxEntry, problem: Mapping[str, Any]) -> None:
         await self._alone(lambda: self._refused(entry, problem))
@@ -334,7 +324,7 @@ class OutboxKeeper:
             return  # discarded meanwhile
         failed = replace(entry, state=OutboxState.FAILED, problem=kept_of(problem))
         event = event_of(entry, problem, event_id=f"sync_failed-{entry.key}", now_ms=self._wall_ms())
-        put = [failed, *self._without(entry.key)]
+        put = [failed, *guards.failed(self.entries.values(), entry.key)]
         await self._change(current_of(problem), put=put, arrivals=[event])
         self.counts.refused += 1
         log.warning("command_failed", command=entry.name, status=problem.get("status"), type=problem.get("type"))
@@ -361,11 +351,7 @@ class OutboxKeeper:
         given = old.command.complete(given, new_id)
         command = PendingCommand(_new_key(), old.command, given, self._wall_ms(), guard)
         new = OutboxEntry(entry.place, command, rebases=entry.rebases + 1)
-        leaning = [
-            replace(other, leans={command.key if key == old.key else key: n for key, n in other.leans.items()})
-            for other in self.entries.values()
-            if old.key in other.leans
-        ]
+        leaning = guards.renamed(self.entries.values(), old.key, command.key)
         await self._change(current, put=[new, *leaning], drop=[old.key])
         self.counts.rebased += 1
         self._unsettled.discard(old.key)

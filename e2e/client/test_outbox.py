@@ -83,12 +83,16 @@ async def test_a_command_whose_answer_is_lost_is_applied_once(any_shop: Shop, or
         await eventually(lambda: len(set(commands(shop))) == 2 and len(commands(shop)) > 2, what="a second try")
         (entry,) = client.outbox.in_flight
         assert (entry.key, client.orders.get(order_id).pending) == (sent.key, True)
+        # The feed is faster than the answer; an edit now is on top of what was seen, and no conflict.
+        await eventually(lambda: client._shop.replica.truth(entry.command.target).version == 2)
+        later = await client.orders.edit(order_id, notes="and this")
         shop.proxy.plain.clear()
         answer = await sent.done(20)
         assert (answer["order"]["version"], answer["order"]["status"]) == (2, "ready")
+        assert (await later.done(10))["order"]["version"] == 3
         assert await statuses(shop, order_id) == ["ready"]
         entry = client.orders.get(order_id)
-        assert (entry.document.version, entry.pending) == (2, False)
+        assert (entry.document.version, entry.pending) == (3, False)
 
 
 async def test_a_killed_client_learns_the_fate_of_what_was_in_flight_before_it_is_fresh(

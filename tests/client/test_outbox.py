@@ -266,6 +266,27 @@ async def test_a_refusal_lowers_the_guards_that_counted_the_refused_command_in()
         assert guards(desk) == [5]
 
 
+async def test_a_guard_given_when_the_feed_was_faster_than_the_answer_means_what_was_seen() -> None:
+    async with open_desk() as desk:
+        desk.tells(order(version=1))
+        await set_status(desk, "s")
+        desk.tells(order(version=2, status="s"))  # our own, by the feed; the picture puts the command on top once more
+        await edit(desk, "a")
+        await edit(desk, "b")
+        await desk.keeper.answered(head(desk), desk.says(order(version=2, status="s")).document)
+        assert guards(desk) == [2, 3]
+
+
+async def test_an_answer_does_not_make_a_guard_cover_what_somebody_else_did_meanwhile() -> None:
+    async with open_desk() as desk:
+        desk.tells(order(version=1))
+        await set_status(desk, "s")
+        await edit(desk, "a")  # at 2
+        desk.tells(order(version=2, notes="theirs"))
+        await desk.keeper.answered(head(desk), desk.says(order(version=3, status="s")).document)
+        assert guards(desk) == [2]
+
+
 async def test_a_discard_lowers_guards_too() -> None:
     async with open_desk() as desk:
         desk.tells(order(version=5))

@@ -45,17 +45,17 @@ ROUTES: dict[str, Entry] = {
     f"PATCH {API}/orders/{{orderID}}": Entry("edit_orders", 404, {}),
     f"DELETE {API}/orders/{{orderID}}": Entry("delete_orders", 404),
     f"POST {API}/orders/{{orderID}}/stage": Entry("change_order_stage", 404, {"newStage": "completed"}),
-    f"POST {API}/orders/{{orderID}}/status": Entry("change_order_stage", 404, {"status": "soon"}),
+    f"POST {API}/orders/{{orderID}}/status": Entry("edit_orders", 404, {"status": "soon"}),
     f"POST {API}/orders/{{orderID}}/payment": Entry("take_payments", 404, {"status": "paid", "amount": "1.00"}),
     f"POST {API}/queues": Entry("manage_queues", 422, {}),
     f"PATCH {API}/queues/{{queueID}}": Entry("manage_queues", 404, {}),
     f"DELETE {API}/queues/{{queueID}}": Entry("manage_queues", 404),
     f"POST {API}/queues/{{queueID}}/entries": Entry("use_queues", 404, {"orderID": "x"}),
     f"DELETE {API}/queues/{{queueID}}/entries/{{orderID}}": Entry("use_queues", 404),
-    f"POST {API}/queues/{{queueID}}/entries/{{orderID}}/move": Entry("manage_queues", 404, {"position": 1}),
+    f"POST {API}/queues/{{queueID}}/entries/{{orderID}}/move": Entry("use_queues", 404, {"position": 1}),
     f"POST {API}/queues/{{queueID}}/call-next": Entry("call_next", 404, {"bayID": "x"}),
     f"POST {API}/bays": Entry("manage_bays", 422, {}),
-    f"PATCH {API}/bays/{{bayID}}": Entry("manage_bays", 404, {}),
+    f"PATCH {API}/bays/{{bayID}}": Entry("run_bays", 404, {}),
     f"DELETE {API}/bays/{{bayID}}": Entry("manage_bays", 404),
     f"POST {API}/bays/{{bayID}}/jobs": Entry("run_bays", 404, {"orderID": "x"}),
     f"PATCH {API}/bays/{{bayID}}/jobs/{{jobID}}": Entry("run_bays", 404, {"progress": 1}),
@@ -95,11 +95,16 @@ REFUSED: dict[str, tuple[dict[str, str], int]] = {
 }
 
 
+SINGLE = sorted({entry.needs for entry in ROUTES.values()} - {PUBLIC, ANYBODY})
+"""Permissions; each is a role of its own here, so that none is mistaken for another one of the same roles."""
+
+
 @pytest.fixture
 async def application(tmp_path: Path) -> AsyncIterator[Application]:
     limits = {"reads": "1000000/second", "commands": "1000000/second", "publishes": "1000000/second"}
     limits |= {"logins": "1000000/second", "connects": "1000000/second"}
-    async with open_application(sqlite_settings(tmp_path, access=ACCESS, limits=limits)) as application:
+    access = ACCESS | {"roles": {permission: {"permissions": [permission]} for permission in SINGLE}}
+    async with open_application(sqlite_settings(tmp_path, access=access, limits=limits)) as application:
         yield application
 
 
@@ -143,6 +148,16 @@ async def test_every_role_does_what_its_permissions_say_and_nothing_else(applica
                 allowed = entry.needs in (PUBLIC, ANYBODY) or "*" in permissions or entry.needs in permissions
                 expected = entry.status if allowed else 403
                 assert (role, route, await ask(client, route, headers)) == (role, route, expected)
+
+
+async def test_every_permission_opens_its_own_routes_and_no_others(application: Application) -> None:
+    async with http(application) as client:
+        for permission in SINGLE:
+            headers = bearer(permission)
+            for route, entry in ROUTES.items():
+                if entry.needs in SINGLE:
+                    expected = entry.status if entry.needs == permission else 403
+                    assert (permission, route, await ask(client, route, headers)) == (permission, route, expected)
 
 
 async def test_what_is_not_there_and_what_is_not_possible_is_told_only_to_callers(application: Application) -> None:

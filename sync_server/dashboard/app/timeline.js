@@ -5,7 +5,8 @@ import { exactTime, fullTime, money, named, t } from './words.js';
 
 const PAGE_LIMIT = 500;
 const PAIR_SEQS = 16; // events of one command are no further apart
-const IGNORED = new Set(['queue_updated', 'polling_data_refresh']); // a queue's own changes name its orders too
+// What happened is told by others: a queue's and a bay's changes stand beside those of their orders and jobs.
+const IGNORED = new Set(['queue_updated', 'bay_updated', 'removed', 'polling_data_refresh']);
 
 export class Timeline {
   #client;

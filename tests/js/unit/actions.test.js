@@ -190,6 +190,19 @@ test('one tab sends for all, and all learn how it ended', async ({ time }) => {
   equal(leader.fetch.requests[0].headers['X-Client-ID'], 'till-1');
 });
 
+test('what ended while the disk was read is not brought back by it', async ({ time }) => {
+  const action = { key: 'k', n: 1, name: 'orders.delete', given: { orderID: 'A' }, ifMatch: null, clientId: 'x', state: 'queued', createdAt: '', firstSentMs: 1 };
+  let give;
+  const database = { all: () => new Promise((resolve) => { give = resolve; }), put() {}, delete() {}, problem: '' };
+  const { clock } = time;
+  const actions = new Actions({ database, http: {}, commands: COMMANDS, clientId: 'x', share: () => {}, clock, handlers: { changed: () => {}, ended: () => {} } });
+  const loading = actions.load();
+  actions.hear({ kind: 'ended', action, outcome: { status: 'applied', answer: {} } });
+  give([action]);
+  await loading;
+  equal(actions.list, []);
+});
+
 test('who takes over sends what the other was sending', async ({ time }) => {
   const leader = await make(time, { answer: () => new Promise(() => {}) });
   const next = await make(time, { name: leader.name, lead: false });

@@ -223,6 +223,30 @@ test('each subscription has its own events', async ({ time }) => {
   client.disconnect();
 });
 
+test('what an earlier stream let through says nothing about the one that is being opened', async ({ time }) => {
+  const { client, source, open } = make(time, { policy: { backoff: { baseS: 0.01, factor: 2, capS: 0.01 } } });
+  const a = client.subscribe({ orderID: 'A' });
+  const b = client.subscribe({ orderID: 'B' });
+  await until(() => source.lastInstance.url.includes('orderID=A%2CB'));
+  open();
+  ok(a.isReady && b.isReady);
+  b.end();
+  await settle();
+  const before = source.instances.length;
+  source.lastInstance.simulateError();
+  await until(() => source.instances.length > before);
+  ok(source.lastInstance.url.includes('orderID=A&'));
+  const again = client.subscribe({ orderID: 'B' });
+  await settle();
+  ok(!again.isReady);
+  await until(() => source.lastInstance.url.includes('orderID=A%2CB'));
+  open();
+  ok(again.isReady);
+  a.end();
+  again.end();
+  client.disconnect();
+});
+
 test('without listeners the connection ends, a moment later', async ({ time }) => {
   time.install();
   const { client, source, open } = make(time);

@@ -224,7 +224,7 @@ test('five failed polls open the breaker, and streams go on being tried', async 
   for (let n = 0; n < 60 && breaker.state !== 'open'; n += 1) await time.advance(1);
   equal([breaker.state, polls(fetch).length], ['open', 5]);
   await time.advance(9);
-  equal(polls(fetch).length, 5);
+  equal([polls(fetch).length, connection.counts.failedPolls], [5, 5], 'our own caution is no failure');
   ok(factory.instances.length >= 2, 'a probe');
 });
 
@@ -238,6 +238,28 @@ test('a server that lets nobody stay is not asked in a loop', async ({ time }) =
   }
   ok(factory.instances.length < 25, `${factory.instances.length} streams in 40 s`);
   ok(seen.states.length > 5);
+});
+
+test('a page that promises more and brings nothing is not asked for again at once', async ({ time }) => {
+  const { connection, factory, fetch } = make(time, {
+    policy: { maxReconnectAttempts: 1 }, answer: () => page({ hasMore: true, pollAfterMs: 3000 }),
+  });
+  connection.signal(Signal.CONNECT);
+  factory.lastInstance.simulateError();
+  await time.advance(2);
+  equal(polls(fetch).length, 2, 'the first moved the cursor');
+});
+
+test('whatever asks for a new stream again and again is slowed down', async ({ time }) => {
+  const { connection, factory, open } = make(time);
+  connection.signal(Signal.CONNECT);
+  open();
+  for (let n = 0; n < 9; n += 1) connection.signal(Signal.REOPEN);
+  equal([factory.instances.length, connection.counts.spins], [5, 1]);
+  await time.advance(1);
+  equal(factory.instances.length, 5);
+  await time.advance(2);
+  equal(factory.instances.length, 6);
 });
 
 test('after a sleep it reconnects at once', async ({ time }) => {

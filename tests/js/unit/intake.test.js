@@ -60,19 +60,22 @@ test('an empty page moves the cursor', ({ time }) => {
 });
 
 test('after a reset it goes on at the head', ({ time }) => {
-  const { intake, told, take, event } = make(time, { cursor: id(4, 'oldoldol') });
+  const { intake, told, take, event } = make(time, { cursor: id(4) });
   take('connected', connected(id(50), { resume: 'reset' }), id(50));
-  equal(intake.received, id(4, 'oldoldol'), 'the reset is yet to come');
-  take('reset', { reason: 'epoch', head: id(50) }, id(50));
-  equal([told.resyncs, intake.received], [['epoch'], id(50)]);
+  equal(intake.received, id(4), 'the reset is yet to come');
+  take('reset', { reason: 'expired', head: id(50) }, id(50));
+  equal([told.resyncs, intake.received], [['expired'], id(50)]);
   event(51);
   equal(told.numbers, [51]);
 });
 
 test('a reset that repeats itself is told once', ({ time }) => {
-  const { told, take, event } = make(time, { cursor: id(4, 'oldoldol') });
-  take('reset', { reason: 'epoch', head: id(50) });
-  take('reset', { reason: 'epoch', head: id(50) });
+  const { intake, told, take, event } = make(time, { cursor: id(4, 'oldoldol') });
+  for (let stream = 0; stream < 2; stream += 1) {
+    intake.streamBegins();
+    take('reset', { reason: 'epoch', head: id(50) });
+    take('caught_up', {}); // with what it has instead
+  }
   equal(told.resyncs, ['epoch']);
   equal(take('goodbye', { reason: 'max_age' }), { goodbye: 'max_age', contradicted: true });
   event(51);

@@ -112,6 +112,29 @@ test('what another leader hands on does not count before its welcome', async () 
   equal(seen.numbers, [4, 5, 6]);
 });
 
+test('a gap before the welcome is fetched though nothing follows', async () => {
+  const { member, seen, listen } = make({ page: () => ({ events: [event(4), event(5)], cursor: id(5) }) });
+  member.cursor = id(3); // where an earlier life stood
+  listen();
+  member.welcome(1, id(5));
+  await settle();
+  equal([seen.numbers, member.cursor], [[4, 5], id(5)]);
+});
+
+test('a leader that knows less than was promised promises nothing', () => {
+  const { member, seen, listen } = make();
+  listen({ orderID: 'A' });
+  listen({ orderID: 'B' });
+  member.welcome(2, id(3));
+  member.doubt();
+  member.welcome(1, id(3));
+  member.take(batch(3, 5));
+  equal([seen.numbers, member.cursor], [[], id(3)]);
+  member.welcome(2, id(3));
+  member.take(batch(3, 5));
+  equal(seen.numbers, [4, 5]);
+});
+
 test('a welcome for older wishes is no promise for the newer ones', () => {
   const { member, seen, listen } = make();
   listen({ orderID: 'A' });
