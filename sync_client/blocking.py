@@ -18,11 +18,11 @@ least once here too. Transactional handlers are the exception: they run inside t
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from sync_client.client import StateChange
 from sync_client.client import SyncClient as AsyncClient
@@ -37,7 +37,11 @@ from sync_client.subscriptions import Events as AsyncEvents
 from sync_client.tokens import TokenProvider
 
 if TYPE_CHECKING:  # a client without a replica does without the domain, whose import takes a while
+    from sync_client.blocking_collections import Collection
     from sync_client.blocking_outbox import Outbox
+    from sync_core.domain.bays import Bay
+    from sync_core.domain.orders import Order
+    from sync_core.domain.queues import Queue
 
 __all__ = ["Events", "SyncClient"]
 
@@ -52,6 +56,10 @@ log = get_logger()
 
 class SyncClient:
     """Takes what sync_client.SyncClient takes. Made, used and closed by one thread; ``process`` drains it."""
+
+    orders: "Collection[Order]"
+    queues: "Collection[Queue]"
+    bays: "Collection[Bay]"
 
     def __init__(self, base_url: str, **options: Any) -> None:
         self._mailbox = Mailbox()
@@ -286,6 +294,19 @@ class SyncClient:
         read = self._do(lambda: self._client.metrics)
         return replace(read, handler_errors=read.handler_errors + self._mailbox.failures)
 
+    def __getattr__(self, name: str) -> Any:
+        """The documents of a kind: ``orders``, ``queues``, ``bays``. Raises NoReplica."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = getattr(self._client, name)
+        from sync_client.blocking_collections import Collection
+
+        return Collection(_Thread(self), found)
+
+    def __dir__(self) -> list[str]:
+        kinds = set(dir(self._client)) - set(object.__dir__(self._client))
+        return sorted({*super().__dir__(), *kinds})
+
     @property
     def outbox(self) -> "Outbox":
         """The commands that have no answer yet. Raises NoReplica."""
@@ -325,8 +346,29 @@ class _Thread:
     """See blocking_outbox.Thread."""
 
     def __init__(self, client: SyncClient) -> None:
-        self.do = client._do
-        self.attend = client._attend
+        self._client = client
+
+    def do(self, function: Callable[[], T]) -> T:
+        return self._client._do(function)
+
+    def attend(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._client._attend(work)
+
+    def next_of(self, things: AsyncIterator[T], timeout_s: float | None) -> T:
+        async def take() -> T | None:
+            async with asyncio.timeout(timeout_s):
+                return await anext(things, _ENDED)
+
+        try:
+            taken = self._client._attend(take())
+        except (TimeoutError, Closed):
+            raise StopIteration from None
+        if taken is _ENDED:
+            raise StopIteration
+        return cast("T", taken)
+
+
+_ENDED: Any = object()
 
 
 class Events(Iterator[Event]):

@@ -2,7 +2,7 @@
 calls the callbacks that are due."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from sync_client.conflicts import Conflict
@@ -26,6 +26,9 @@ class Thread(Protocol):
 
     def attend(self, work: Coroutine[Any, Any, T]) -> T:
         """Run *work* there, and callbacks here until it is done. Raises what it raises, and Closed."""
+
+    def next_of(self, things: AsyncIterator[T], timeout_s: float | None) -> T:
+        """The next of *things*; callbacks run here until it comes. Raises StopIteration after *timeout_s*."""
 
 
 class Sent:

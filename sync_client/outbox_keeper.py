@@ -274,9 +274,15 @@ class OutboxKeeper:
         self._settle(key, CommandFailed(dict(DISCARDED)))
 
     def _settle(self, key: str, answer: Mapping[str, Any] | Exception) -> None:
-        self._unsettled.discard(key)
+        self._know(key)
         if (handle := self._handles.pop(key, None)) is not None:
             handle.settle(answer)
+
+    def _know(self, key: str) -> None:
+        """The fate of a command is known."""
+        if key in self._unsettled:
+            self._unsettled.remove(key)
+            self._picture().set_pending(self.pending)  # who looks at what is fresh has something to look at
 
     # -- see SenderHost ---------------------------------------------------------------------------------
 
@@ -354,7 +360,7 @@ class OutboxKeeper:
         leaning = guards.renamed(self.entries.values(), old.key, command.key)
         await self._change(current, put=[new, *leaning], drop=[old.key])
         self.counts.rebased += 1
-        self._unsettled.discard(old.key)
+        self._know(old.key)
         if (handle := self._handles.pop(old.key, None)) is not None:
             handle.key = command.key
             self._handles[command.key] = handle

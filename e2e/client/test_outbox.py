@@ -178,9 +178,6 @@ async def test_a_poisoned_command_does_not_hold_up_the_rest(shop: Shop, order_id
         await client.outbox.discard(kept.key)
     async with till(shop) as client:
         assert list(client.outbox) == []
-        await client.outbox.discard(kept.key)
-    async with till(shop) as client:
-        assert list(client.outbox) == []
 
 
 async def test_a_failed_command_can_be_given_again_when_the_reason_is_gone(shop: Shop, order_id: str) -> None:

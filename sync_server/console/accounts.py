@@ -52,7 +52,9 @@ class Accounts:
 
     async def do(self, command: Command, given: CommandInput) -> None:
         """Change them. Raises Problem."""
-        await self._dispatch(SYSTEM, Call(command, given))
+        answer = await self._dispatch(SYSTEM, Call(command, given))
+        if answer.refusal is not None:
+            raise answer.refusal.problem(ACCOUNTS.kinds)
 
 
 def with_accounts(config: Path | None, work: Callable[[Settings, Accounts], Awaitable[None]]) -> None:

@@ -73,7 +73,7 @@ class Office:
         )
 
     async def do(self, command: Command, given: CommandInput) -> None:
-        await self.dispatch(SYSTEM, Call(command, given))
+        assert (await self.dispatch(SYSTEM, Call(command, given))).refusal is None
 
     async def add_user(self, name: str = "ann", *roles: str, tenant: str = "default", **more: Any) -> User:
         stored = await self.passwords.hash(PASSWORD)

@@ -425,8 +425,11 @@ async def test_the_fate_of_what_was_in_flight_is_unsettled_until_the_server_has_
         assert not desk.keeper.unsettled
     async with open_desk(path) as desk:
         assert desk.keeper.unsettled
+        looks: list[bool] = []
+        desk.replica.changed = lambda: looks.append(desk.keeper.unsettled)
         await desk.keeper.answered(head(desk), desk.says(order(version=2)).document)
         assert not desk.keeper.unsettled
+        assert looks[-1] is False  # whoever shows whether it is fresh looks again
 
 
 async def test_whoever_waits_hears_that_the_client_was_closed(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ VIEWS = [Filter(), Filter(), Filter(tags=frozenset({"bayID=b1"})), Filter(tags=f
 order_ids = st.sampled_from(["o1", "o2", "o3"])
 WISHES: list[tuple[Command, dict[str, Any]]] = [
     (orders.create, {"orderID": order_ids, "items": st.just([ITEM])}),
-    (orders.change_stage, {"orderID": order_ids, "newStage": st.sampled_from(["in_progress", "completed", "cancelled"])}),
+    (orders.change_stage, {"orderID": order_ids, "newStage": st.sampled_from(["in_progress", "cancelled"])}),
     (orders.set_status, {"orderID": order_ids, "status": st.sampled_from(["a", "b"])}),
     (orders.set_status, {"orderID": order_ids, "status": st.sampled_from(["a", "b"])}),
     (orders.create, {"orderID": order_ids}),
@@ -200,7 +200,8 @@ class RandomTill(RuleBasedStateMachine):
     def take(self, found: list[StoredDocument], *, pending: list[PendingCommand] | None = None) -> None:
         news = self.replica.newer(found)
         for one in news:
-            self.told[Ref(one.kind, one.id)] = one.version
+            ref = Ref(one.kind, one.id)
+            self.told[ref] = max(one.version, self.told.get(ref, 0))
         self.cache.commit(Batch(documents=news))
         self.replica.apply(news, pending=None if pending is None else list(pending))
 

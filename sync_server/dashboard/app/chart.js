@@ -1,6 +1,7 @@
 /** A small live chart: one line, its newest value in large figures, the scale beside it. */
 
 import { el, setAttribute, setText, svg } from './dom.js';
+import { t } from './words.js';
 
 const WIDTH = 300;
 const HEIGHT = 72;
@@ -40,6 +41,6 @@ export class Chart {
     const [firstX] = points[0];
     setAttribute(this.#area, 'points', `${firstX},${HEIGHT} ${points.map((point) => point.join(',')).join(' ')} ${WIDTH},${HEIGHT}`);
     setText(this.#now, value === null ? '–' : this.#format(value));
-    setText(this.#top, `max ${this.#format(Math.max(...this.#values))}`);
+    setText(this.#top, t('health.most', { most: this.#format(Math.max(...this.#values)) }));
   }
 }

@@ -101,6 +101,7 @@ class FeedPage {
 /** `[name, text]` of everything that is to be known. */
 function factsOf({ health, metrics, actions }) {
   const seq = (cursor) => Number(String(cursor).split('.')[1]);
+  const isOld = seq(health.head) < seq(health.cursor); // it is told with heartbeats only
   const behind = health.cursor && health.head ? Math.max(seq(health.head) - seq(health.cursor), 0) : null;
   const seconds = (value) => (value === null ? '' : duration(value));
   return [
@@ -110,7 +111,7 @@ function factsOf({ health, metrics, actions }) {
     ['transport', health.transport ? named('transport', health.transport) : ''],
     ['role', health.role ? named('role', health.role) : ''],
     ['cursor', health.cursor],
-    ['head', health.head],
+    ['head', isOld ? health.cursor : health.head],
     ['lag', behind === null || Number.isNaN(behind) ? '' : t('feed.behind', { n: behind })],
     ['age', seconds(health.staleForS)],
     ['next', seconds(health.nextRetryS)],

@@ -78,7 +78,7 @@ export function countdown(seconds) {
 /** An amount as the server writes it, a decimal text, in its currency. */
 export function money(amount, currency) {
   try {
-    return new Intl.NumberFormat(language, { style: 'currency', currency }).format(amount);
+    return new Intl.NumberFormat(language, { style: 'currency', currency, currencyDisplay: 'narrowSymbol' }).format(amount);
   } catch {
     return `${amount} ${currency}`;
   }

@@ -20,7 +20,7 @@ const pendingStage = (orderID, newStage, key = 'k') => ({
   key, name: 'orders.changeStage', given: { orderID, newStage }, createdAt: '2026-11-20T10:00:00.000Z',
 });
 
-function make(time, { snapshot = () => ({ cursor: 'aaaaaaaa.5', orders: [] }), filter = {}, kinds = ['orders'] } = {}) {
+function make(time, { snapshot = () => ({ cursor: 'aaaaaaaa.5', orders: [] }), filter = {}, kinds = ['orders'], commands = COMMANDS } = {}) {
   const seen = { changes: [], requests: [] };
   const http = {
     get: async (path, { params }) => {
@@ -29,7 +29,7 @@ function make(time, { snapshot = () => ({ cursor: 'aaaaaaaa.5', orders: [] }), f
     },
   };
   const replica = new Replica({
-    http, kinds, filter: Filter.read(filter), commands: COMMANDS, rng: () => 0.5, nowMs: time.wallMs,
+    http, kinds, filter: Filter.read(filter), commands, rng: () => 0.5, nowMs: time.wallMs,
   });
   replica.subscribe(({ ids, isReset }) => {
     if (ids.size || isReset) seen.changes.push(isReset ? 'reset' : [...ids].map(([kind, set]) => `${kind} ${[...set]}`).join('; '));
@@ -73,21 +73,24 @@ test('what comes while the snapshot is under way is applied after it', async ({ 
   replica.take(updated(order('B', 1)));
   replica.take(deleted('B', 2));
   replica.take(updated(order('D', 9)));
+  replica.setActions({ pending: [], failed: [] }, { status: 'applied', answer: { order: order('E', 5) } });
+  replica.take(updated(order('E', 4))); // the feed is behind the answer
   await settle();
   equal(versions(), {});
   give({ cursor: 'aaaaaaaa.5', orders: [order('A', 2), order('C', 1), order('D', 10)] });
   await loading;
-  equal(versions(), { A: 3, C: 1, D: 10 });
+  equal(versions(), { A: 3, C: 1, D: 10, E: 5 });
 });
 
 test('a snapshot comes in pages, of which the newest version counts', async ({ time }) => {
   const pages = {
     undefined: { cursor: 'aaaaaaaa.5', orders: [order('A', 1)], pageToken: 'p2' },
-    p2: { cursor: 'aaaaaaaa.9', orders: [order('A', 2), order('B', 7)] },
+    p2: { cursor: 'aaaaaaaa.9', orders: [order('A', 2), order('B', 7)], pageToken: 'p3' },
+    p3: { cursor: 'aaaaaaaa.9', orders: [order('B', 6)] },
   };
   const { replica, versions, seen } = make(time, { snapshot: ({ pageToken }) => pages[pageToken] });
   await replica.load();
-  equal([versions(), replica.cursor, seen.requests.length], [{ A: 2, B: 7 }, 'aaaaaaaa.5', 2]);
+  equal([versions(), replica.cursor, seen.requests.length], [{ A: 2, B: 7 }, 'aaaaaaaa.5', 3]);
 });
 
 test('a snapshot that fails is tried again, one that is refused is told', async ({ time }) => {
@@ -162,6 +165,19 @@ test('a queued command is shown at once, and says that it is queued', async ({ t
   replica.setActions({ pending, failed: [] });
   equal([stages(), replica.entry('orders', 'A').pending, replica.entry('orders', 'B').pending], [{ A: 'in_progress', B: 'initiated' }, ['k1'], []]);
   equal(seen.changes.at(-1), 'orders A');
+});
+
+test('a command that will be refused shows nothing but that it is queued', async ({ time }) => {
+  const overlay = ({ orderID }, docs) => {
+    docs.put('orders', { ...docs.get('orders', orderID), notes: 'half done' });
+    return false;
+  };
+  const { replica, seen } = make(time, {
+    snapshot: () => ({ cursor: 'aaaaaaaa.5', orders: [order('A', 1)] }), commands: { 'orders.note': { overlay } },
+  });
+  await replica.load();
+  replica.setActions({ failed: [], pending: [{ key: 'k', name: 'orders.note', given: { orderID: 'A' }, createdAt: '' }] });
+  equal([replica.get('orders', 'A').notes, replica.entry('orders', 'A').pending, seen.changes.at(-1)], [undefined, ['k'], 'orders A']);
 });
 
 test('an answer ends the overlay and brings its documents in one step', async ({ time }) => {
