@@ -75,7 +75,7 @@ class Till:
             while not self.stopping:
                 key, told = str(uuid.uuid4()), Told(_request(self._rng))
                 while not await self._try(client, key, told):
-                    await asyncio.sleep(self._rng.uniform(0.01, 0.05))
+                    await asyncio.sleep(self._rng.uniform(0.02, 0.1))
                 self.told[key] = told
 
     async def _try(self, client: httpx2.AsyncClient, key: str, told: Told) -> bool:

@@ -32,7 +32,7 @@ from pydantic import SecretStr
 from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
 from sync_server.protocol import BoundedHttpProtocol
-from sync_server.settings import Settings
+from sync_server.settings import Settings, is_loopback
 
 __all__ = ["EXIT_CONFIG", "bind", "make_server", "run_worker", "serve", "supervise", "worker_socket"]
 

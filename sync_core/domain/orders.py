@@ -234,9 +234,7 @@ class EditOrder(CommandInput):
     notes: ShortText | None = None
 
 
-@command(
-    "PATCH", "/orders/{orderID}", target=Order, permission="edit_orders", emits=["order_updated"], guarded=True
-)
+@command("PATCH", "/orders/{orderID}", target=Order, permission="edit_orders", emits=["order_updated"], guarded=True)
 def edit(shop: Changes, given: EditOrder) -> None:
     """Change an order's items, customer or notes; what is null is taken away, what is absent stays.
 

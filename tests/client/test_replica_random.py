@@ -73,13 +73,15 @@ class RandomTill(RuleBasedStateMachine):
 
     # -- the shop -----------------------------------------------------------------------------------------
 
-    @rule(wishes=st.lists(wishes, min_size=1, max_size=4), heard=st.booleans())
-    def somebody_else_does(self, wishes: list[tuple[Command, dict[str, Any]]], heard: bool) -> None:
+    @rule(wishes=st.lists(wishes, min_size=1, max_size=4), heard=st.booleans(), forgets=st.booleans())
+    def somebody_else_does(self, wishes: list[tuple[Command, dict[str, Any]]], heard: bool, forgets: bool) -> None:
         for command, fields in wishes:
             with suppress(RuleConflict, NotFound, Unprocessable):
                 self.shop.do(command, **fields)
         if heard:
             self.the_feed_brings(100)
+        if forgets:
+            self.old_ones_are_forgotten()
 
     # -- this client --------------------------------------------------------------------------------------
 
@@ -144,6 +146,7 @@ class RandomTill(RuleBasedStateMachine):
         self.take_events(self.cursor, upto)
         self.cursor = max(self.cursor, upto)
 
+    @precondition(lambda self: not self.replica.due or self.snapshot)
     @rule(first=st.integers(0, 5), count=st.integers(0, 30))
     def the_feed_begins_again(self, first: int, count: int) -> None:
         """With other rights, say: from an early event on, and a snapshot is due."""
@@ -151,6 +154,7 @@ class RandomTill(RuleBasedStateMachine):
         self.cursor = min(first, self.cursor)
         self.the_feed_brings(count)
 
+    @precondition(lambda self: not self.replica.due or self.snapshot)
     @rule()
     def events_are_missed(self) -> None:
         self.demand("expired")
@@ -207,15 +211,11 @@ class RandomTill(RuleBasedStateMachine):
 
     # -- snapshots ----------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.replica.due and self.snapshot is None)
-    @rule()
-    def a_snapshot_is_begun(self) -> None:
-        self.snapshot = Cursor(EPOCH, len(self.shop.log)), 0, [], self.replica.demands
-
-    @precondition(lambda self: self.snapshot is not None)
-    @rule(size=st.integers(1, 4))
-    def a_page_comes(self, size: int) -> None:
-        assert self.snapshot is not None
+    @precondition(lambda self: self.replica.due or self.snapshot)
+    @rule(size=st.sampled_from([2, 4, 10]))
+    def a_page_of_the_snapshot_comes(self, size: int) -> None:
+        if self.snapshot is None:
+            self.snapshot = Cursor(EPOCH, len(self.shop.log)), 0, [], self.replica.demands
         cursor, count, passed, demands = self.snapshot
         left = [ref for ref in sorted(self.shop.bodies) if not passed or ref > passed[-1]]
         refs = left[:size]
@@ -235,7 +235,6 @@ class RandomTill(RuleBasedStateMachine):
         if self.replica.demands == demands:
             self.replica.install(self.cache.install(cursor, count=count), cursor=cursor)
 
-    @rule()
     def old_ones_are_forgotten(self) -> None:
         here = Cursor(EPOCH, self.cursor)
         expired = self.replica.expired(here)
@@ -283,9 +282,7 @@ class RandomTill(RuleBasedStateMachine):
         while self.cursor < len(self.shop.log):
             self.the_feed_brings(6)
         while self.replica.due:
-            if self.snapshot is None:
-                self.a_snapshot_is_begun()
-            self.a_page_comes(4)
+            self.a_page_of_the_snapshot_comes(4)
         self.a_fresh_one_that_has_heard_everything_is_the_shop()
         assert seen(self.replica) == {
             f"{ref.kind} {ref.id}": (found.content(), False) for ref, found in self.visible().items()

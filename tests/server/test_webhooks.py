@@ -2,15 +2,19 @@
 
 import hmac
 import json
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.server.publishing import assert_problem, log_untouched, read
+from tests.server.publishing import assert_problem, head, log_untouched, read
 from tests.servers import SyncServer
 
 SECRET = "of-the-cms-0123456789abcdefghijklmnop"
@@ -171,3 +175,28 @@ def test_only_json_is_read_and_only_known_sources_are_there(http: httpx2.Client)
     assert_problem(send(http, {}, Content_Type="text/plain"), 415)
     assert_problem(send(http, {}, source="nowhere"), 404)
     assert http.get("/api/v1/webhooks/cms").status_code == 405
+
+
+def test_the_hook_for_payload_cms_tells_of_a_change_once(server: SyncServer, http: httpx2.Client) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node")
+    hook = Path(__file__).parents[2] / "examples" / "payload_cms" / "afterChange.mjs"
+    change = {
+        "doc": {"id": 5, "updatedAt": "2026-11-20T10:30:00.000Z", **DOC, "status": "hooked"},
+        "operation": "update",
+    }
+    script = f"""
+        import {{ tellOrderSync }} from {json.dumps(hook.as_uri())};
+        const change = {json.dumps(change)};
+        for (const _ of [1, 2]) console.log(JSON.stringify(await tellOrderSync(change)));
+    """
+    env = {"ORDER_SYNC_URL": server.base_url, "ORDER_SYNC_SECRET": SECRET, "PATH": os.environ["PATH"]}
+    before = head(http)
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", script], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stderr == ""
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [change["doc"]] * 2
+    (event,) = read(http, after=before)
+    assert (event["orderID"], event["data"]["status"]) == ("ORDER-1", "hooked")

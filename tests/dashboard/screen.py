@@ -1,0 +1,115 @@
+"""The dashboard as somebody sees it: tabs of one browser, and what the browser complained of."""
+
+import re
+from typing import Any, Self
+
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+
+__all__ = ["Screen", "Viewer"]
+
+OFFLINE = r"net::ERR_"
+"""What Chromium says of requests that cannot go out, or were cut."""
+DEADLINE_MS = 15_000
+
+
+class Screen:
+    """One tab. Everything waits until it is so."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    async def go(self, name: str) -> None:
+        """Another page, by the address's part behind the #."""
+        await self.page.evaluate("(hash) => { location.hash = hash; }", f"#/{name}")
+
+    async def live(self) -> None:
+        await expect(self.page.locator(".pill[data-kind=live]")).to_be_visible(timeout=DEADLINE_MS)
+
+    def lane(self, stage: str) -> Locator:
+        return self.page.locator(f'.lane[data-column="{stage}"]')
+
+    def card(self, order: str, stage: str | None = None) -> Locator:
+        """The card of *order*, in the lane of *stage*."""
+        where = self.page if stage is None else self.lane(stage)
+        return where.locator(f'.card[data-id="{order}"]')
+
+    def bay(self, name: str) -> Locator:
+        return self.page.locator(f'.bay[data-id="{name}"]')
+
+    def ticket(self, order: str) -> Locator:
+        return self.page.locator(f'.ticket[data-id="{order}"]')
+
+    async def shows(self, locator: Locator, *, timeout_s: float = 15.0) -> None:
+        await expect(locator).to_be_visible(timeout=timeout_s * 1000)
+
+    async def hides(self, locator: Locator, *, timeout_s: float = 15.0) -> None:
+        await expect(locator).to_be_hidden(timeout=timeout_s * 1000)
+
+    async def choose(self, card: Locator, text: str) -> None:
+        """An item of a card's or ticket's menu."""
+        await card.locator("[aria-haspopup=menu]").first.click()
+        await self.page.get_by_role("menuitem", name=text).click()
+
+    async def drag(self, card: Locator, lane: Locator) -> None:
+        """With the mouse, onto a lane's head."""
+        start, end = await card.bounding_box(), await lane.locator("h2").bounding_box()
+        assert start is not None
+        assert end is not None
+        mouse = self.page.mouse
+        await mouse.move(start["x"] + 20, start["y"] + start["height"] - 8)
+        await mouse.down()
+        await mouse.move(end["x"] + end["width"] / 2, end["y"] + 20, steps=8)
+        await mouse.up()
+
+
+class Viewer:
+    """A browser profile of its own: storage, cookies, tabs. Use as an async context manager."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.url = url
+        self.expected: list[str] = []
+        self._browser = browser
+        self._options = options
+        self._said: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self.context: BrowserContext = await self._browser.new_context(**self._options)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.context.close()
+
+    async def open(self, name: str = "board", *, live: bool = True, path: str = "/") -> Screen:
+        """A new tab; with *live* once it is connected."""
+        page = await self.context.new_page()
+        page.on("pageerror", lambda error: self._said.append(f"{error.name}: {error.message}"))
+        page.on("console", lambda message: self._note(message.type, message.text))
+        await page.goto(f"{self.url}{path}#/{name}")
+        screen = Screen(page)
+        if live:
+            await screen.live()
+        return screen
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self._said.append(f"{kind}: {text}")
+
+    def complaints(self) -> list[str]:
+        """What the browser said that was not expected."""
+        return [text for text in self._said if not any(re.search(pattern, text) for pattern in self.expected)]
+
+    async def offline(self) -> None:
+        """No network from here on."""
+        self.expected.append(OFFLINE)
+        await self.context.set_offline(True)
+
+    async def online(self) -> None:
+        await self.context.set_offline(False)
+
+    async def block_api(self) -> None:
+        """The page itself can be loaded; its data cannot."""
+        self.expected.append(OFFLINE)
+        await self.context.route("**/api/**", lambda route: route.abort("connectionrefused"))
+
+    async def allow_api(self) -> None:
+        await self.context.unroute("**/api/**")

@@ -1,0 +1,275 @@
+"""What is around every page: banner, tabs, languages, colours, a path in front, the login; and that all can use it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sync_server.serve import bind, make_server
+from tests.access.credentials import ACCESS
+from tests.accounts.office import PASSWORD, office
+from tests.dashboard.screen import Screen, Viewer
+from tests.dashboard.shop import Shop
+from tests.serving import Served, serving, sqlite_settings
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+PAGES = ("board", "queue", "bays", "orders/W1", "feed", "health")
+
+
+async def busy(shop: Shop) -> None:
+    """Something on every page."""
+    await shop.furnish(bays=3, waiting=3)
+    await shop.do("POST", "/queues/Q/call-next", bayID="B1", jobID="J")
+    await shop.do("PATCH", "/bays/B2", status="out_of_service")
+    await shop.order("D", customer={"name": "فاطمة"})
+
+
+async def faults(screen: Screen) -> list[str]:
+    """What axe finds serious or worse."""
+    found = await screen.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{fault['id']}: {fault['nodes'][0]['html'][:200]}"
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("theme", "options"),
+    [
+        ("light", {}),
+        ("dark", {"color_scheme": "dark"}),
+        ("contrast", {"contrast": "more"}),
+        ("arabic", {"locale": "ar"}),
+        ("phone", {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "contrast": "more"}),
+    ],
+)
+async def test_nothing_keeps_people_from_using_it(
+    browser: Browser, served: Served, shop: Shop, theme: str, options: dict[str, Any]
+) -> None:
+    await busy(shop)
+    async with Viewer(browser, served.url, reduced_motion="reduce", **options) as viewer:
+        screen = await viewer.open()
+        await screen.page.evaluate(AXE)
+        for name in PAGES:
+            await screen.go(name)
+            await expect(screen.page.locator("main h1")).to_be_visible()
+            assert (name, await faults(screen)) == (name, [])
+            wider = await screen.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert (name, wider) == (name, 0)
+        assert viewer.complaints() == []
+
+
+async def test_dialogs_and_menus_can_be_used_by_all(viewer: Viewer, shop: Shop) -> None:
+    await shop.order("A")
+    screen = await viewer.open()
+    await screen.page.evaluate(AXE)
+    await screen.card("A").locator(".card-menu").click()
+    await screen.shows(screen.page.get_by_role("menu"))
+    assert await faults(screen) == []
+    await screen.page.keyboard.press("Escape")
+    await expect(screen.card("A").locator(".card-menu")).to_be_focused()
+    await screen.page.get_by_role("button", name="Appearance").click()
+    await screen.shows(screen.page.get_by_role("dialog"))
+    assert await faults(screen) == []
+    await screen.page.keyboard.press("Escape")
+    await screen.hides(screen.page.get_by_role("dialog"))
+
+
+async def test_arabic_runs_from_right_to_left(browser: Browser, served: Served, shop: Shop) -> None:
+    await shop.order("A")
+    async with Viewer(browser, served.url, locale="ar-EG") as viewer:
+        screen = await viewer.open()
+        await expect(screen.page.locator("html")).to_have_attribute("dir", "rtl")
+        await expect(screen.page.get_by_role("heading", level=1)).to_have_text("اللوحة")
+        first, last = await screen.lane("empty").bounding_box(), await screen.lane("cancelled").bounding_box()
+        assert first is not None
+        assert last is not None
+        assert first["x"] > last["x"]
+        await screen.card("A").focus()
+        await screen.page.keyboard.press("Shift+ArrowLeft")  # the next stage lies to the left
+        await screen.shows(screen.card("A", "in_progress"))
+
+
+async def test_what_was_chosen_is_remembered(viewer: Viewer) -> None:
+    screen = await viewer.open()
+    html = screen.page.locator("html")
+    await expect(html).to_have_attribute("data-theme", "light")
+    await screen.page.get_by_role("button", name="Appearance").click()
+    await screen.page.get_by_label("Dark").check(force=True)
+    await screen.page.get_by_label("High").check(force=True)
+    await screen.page.reload()
+    await expect(html).to_have_attribute("data-theme", "dark")
+    await expect(html).to_have_attribute("data-contrast", "more")
+    await screen.page.get_by_role("button", name="Appearance").click()
+    await screen.page.get_by_label("العربية").check(force=True)
+    await expect(html).to_have_attribute("dir", "rtl")
+
+
+async def test_times_are_those_of_the_viewers_zone(browser: Browser, served: Served, shop: Shop) -> None:
+    await shop.order("A")
+    async with Viewer(browser, served.url, timezone_id="Asia/Dubai", locale="en-GB") as viewer:
+        screen = await viewer.open("orders/A")
+        time = screen.page.locator(".timeline time")
+        await expect(time).to_have_count(1)
+        utc = await time.get_attribute("datetime")
+        assert utc is not None
+        hour = (int(utc[11:13]) + 4) % 24
+        shown = await time.inner_text()
+        assert int(shown.split(":")[0]) in (hour, hour - 12, hour + 12)
+        assert f":{utc[14:16]}:" in shown
+
+
+async def test_the_banner_tells_since_when_and_how_old(viewer: Viewer, shop: Shop) -> None:
+    await shop.order("A")
+    screen = await viewer.open()
+    banner = screen.page.locator(".banner")
+    await screen.hides(banner)
+    await viewer.offline()
+    await expect(banner).to_contain_text("Offline since")
+    await expect(banner).to_contain_text("old.")
+    await expect(screen.page.get_by_role("status").filter(has_text="Offline since")).to_have_count(1)
+    await viewer.online()
+    await screen.hides(banner)
+
+
+async def test_eight_tabs_share_one_stream(viewer: Viewer, shop: Shop, served: Served) -> None:
+    screens = await asyncio.gather(*(viewer.open(name) for name in (*PAGES, "board", "bays")))
+    assert served.application.feed.reader_count == 1
+    await shop.order("late")
+    for screen in screens:
+        await screen.go("board")
+        await screen.shows(screen.card("late", "initiated"))
+    assert served.application.feed.reader_count == 1
+
+
+async def test_refreshing_shows_what_is(viewer: Viewer, shop: Shop) -> None:
+    await shop.order("A")
+    screen = await viewer.open()
+    async with screen.page.expect_request("**/sync/snapshot*"):
+        await screen.page.get_by_role("button", name="Refresh").click()
+    await screen.shows(screen.page.get_by_text("Up to date."))
+    await screen.shows(screen.card("A"))
+
+
+async def test_pulling_down_refreshes(browser: Browser, served: Served) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    async with Viewer(browser, served.url, **phone) as viewer:
+        screen = await viewer.open()
+        touch = await viewer.context.new_cdp_session(screen.page)
+        async with screen.page.expect_request("**/sync/snapshot*"):
+            for kind, y in (("touchStart", 150), ("touchMove", 250), ("touchMove", 400), ("touchEnd", None)):
+                points = [] if y is None else [{"x": 200, "y": y}]
+                await touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def below(prefix: str, application: ASGIApp) -> ASGIApp:
+    """What a proxy does that passes everything below *prefix* on, without it."""
+
+    async def passed_on(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(prefix)
+        assert path != scope["path"], f"{scope['path']} is not below {prefix}"
+        await application({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+    return passed_on
+
+
+@asynccontextmanager
+async def listening(application: ASGIApp) -> AsyncIterator[str]:
+    sock = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    server = make_server(application)  # type: ignore[arg-type]
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    yield url
+    server.should_exit = True
+    server.force_exit = True
+    await task
+
+
+async def test_it_works_below_a_path(browser: Browser, served: Served, shop: Shop) -> None:
+    await shop.order("A")
+    async with listening(below("/shop", served.application)) as url, Viewer(browser, url) as viewer:
+        screen = await viewer.open(path="/shop/")
+        await screen.choose(screen.card("A", "initiated"), "Move to ⁨In progress")
+        await screen.shows(screen.card("A", "in_progress"))
+        await screen.hides(screen.card("A").locator(".badge-queued"))
+        assert await shop.stage_of("A") == "in_progress"
+        await screen.go("health")
+        await expect(screen.page.locator(".chart-now").first).to_have_text("1")
+        await viewer.context.close()
+        await served.application.feed.drain(0)
+
+
+@asynccontextmanager
+async def guarded(directory: Path) -> AsyncIterator[Served]:
+    """A shop with access control: ann is a cashier, bob may only look."""
+    async with office(directory) as accounts:
+        await accounts.add_user("ann", "cashier")
+        await accounts.add_user("bob", "viewer")
+    async with serving(sqlite_settings(directory, access=ACCESS)) as served:
+        yield served
+
+
+async def log_in(screen: Screen, name: str, password: str = PASSWORD) -> None:
+    await screen.page.get_by_label("User name").fill(name)
+    await screen.page.get_by_label("Password").fill(password)
+    await screen.page.get_by_role("button", name="Sign in").click()
+
+
+async def test_who_is_not_known_logs_in(browser: Browser, tmp_path: Path) -> None:
+    async with guarded(tmp_path) as served, Viewer(browser, served.url) as viewer:
+        viewer.expected.append("401")
+        screen = await viewer.open(live=False)
+        await screen.page.evaluate(AXE)
+        await screen.shows(screen.page.get_by_role("dialog"))
+        assert await faults(screen) == []
+        await log_in(screen, "ann", "wrong")
+        await screen.shows(screen.page.get_by_role("alert"))
+        await log_in(screen, "ann")
+        await screen.live()
+        await screen.page.evaluate("orderSync.send('orders.create', { orderID: 'A', items: [] }).outcome")
+        await screen.shows(screen.card("A", "empty"))
+        await screen.page.get_by_role("button", name="Signed in as").click()
+        await screen.page.get_by_role("menuitem", name="Sign out").click()
+        await screen.shows(screen.page.get_by_role("dialog"))
+        assert viewer.complaints() == []
+
+
+async def test_what_is_not_allowed_is_not_offered(browser: Browser, tmp_path: Path) -> None:
+    async with guarded(tmp_path) as served, Viewer(browser, served.url) as viewer:
+        viewer.expected.append("401|403")
+        screen = await viewer.open(live=False)
+        await log_in(screen, "ann")
+        await screen.live()
+        await screen.page.evaluate("orderSync.send('orders.create', { orderID: 'A', items: [] }).outcome")
+        await screen.page.get_by_role("button", name="Signed in as").click()
+        await screen.page.get_by_role("menuitem", name="Sign out").click()
+        await log_in(screen, "bob")
+        await screen.live()
+        await screen.card("A").locator(".card-menu").click()
+        await expect(screen.page.get_by_role("menuitem")).to_have_text(["Open order"])
+        await screen.go("health")
+        await screen.shows(screen.page.get_by_text("not for this account"))
+        assert viewer.complaints() == []
+
+
+async def test_a_session_that_ends_is_renewed_over_the_page(browser: Browser, tmp_path: Path) -> None:
+    async with guarded(tmp_path) as served, Viewer(browser, served.url) as viewer:
+        viewer.expected.append("401")
+        screen = await viewer.open(live=False)
+        await log_in(screen, "ann")
+        await screen.live()
+        await viewer.context.clear_cookies()
+        await screen.page.evaluate("void orderSync.send('orders.create', { orderID: 'A', items: [] })")
+        await screen.shows(screen.page.get_by_text("Your session has ended"))
+        await log_in(screen, "ann")
+        await screen.shows(screen.card("A", "empty"))
+        await screen.hides(screen.card("A").locator(".badge-queued"))
+        assert viewer.complaints() == []
