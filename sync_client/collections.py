@@ -222,7 +222,10 @@ def _method(command: Command, owner: Owner) -> Callable[..., Awaitable[Sent]]:
     signature = signature_of(command)
 
     async def method(*args: Any, if_match: int | None = None, **kwargs: Any) -> Sent:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise TypeError(f"{command.target.plural}.{command.name}(): {exc}") from None
         return await owner.submit(command, checked(command, bound.arguments), if_match=if_match)
 
     method.__name__ = method.__qualname__ = command.name

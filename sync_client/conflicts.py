@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from sync_client.attempts import was_cancelled
 from sync_client.logs import get_logger
@@ -58,10 +59,12 @@ async def ask(hook: ConflictHook, entry: OutboxEntry, conflict: Conflict) -> Com
 
 
 def _merged(given: CommandInput, wanted: CommandInput | Mapping[str, Any]) -> CommandInput:
-    """Raises ValidationError."""
+    """By the server's own rules for inputs. Raises ValidationError, PydanticSerializationError."""
     if isinstance(wanted, CommandInput):
-        return type(given).model_validate(wanted.model_dump(exclude_unset=True))
-    return type(given).model_validate(given.model_dump(exclude_unset=True) | dict(wanted))
+        whole = wanted.model_dump(mode="json", exclude_unset=True)
+    else:
+        whole = given.model_dump(mode="json", exclude_unset=True) | dict(wanted)
+    return type(given).model_validate_json(to_json(whole), strict=True)
 
 
 def current_version(command: PendingCommand, current: Mapping[str, Any]) -> int | None:

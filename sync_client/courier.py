@@ -1,5 +1,6 @@
 """From a command that is given to its answer: the outbox, the loop that sends it, and what they need of the client."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from sync_client.transport import Reply
 from sync_core.domain.command import Command, CommandInput, Domain
 
 __all__ = ["Courier"]
+
+DISK_RETRY_S = 5.0
 
 log = get_logger()
 
@@ -60,13 +63,15 @@ class Courier:
     # -- life -------------------------------------------------------------------------------------------
 
     async def open(self, path: Path | None) -> None:
-        """Read what an earlier run has left, and show it; in memory only where *path* is None or cannot be used."""
+        """Read what an earlier run has left, and show it; in memory only where *path* is None.
+
+        Where it cannot be opened, it is tried again; until then no command is taken.
+        """
         try:
             await self._keeper.open(path)
         except CacheUnwritable as exc:
             log.warning("outbox_unwritable", error=str(exc))
-            self._note(f"{exc}; commands are kept in memory only")
-        self._picture.set_pending(self._keeper.pending)
+            self._note(str(exc))
 
     def build(self, driver: Driver) -> None:
         """Around the connection."""
@@ -76,10 +81,14 @@ class Courier:
 
     async def run(self) -> None:
         """Send, until cancelled."""
-        try:
-            await self._keeper.tell()
-        except CacheUnwritable as exc:
-            log.warning("cache_unwritable", error=str(exc))
+        while True:
+            try:
+                await self._keeper.ready()
+                await self._keeper.tell()
+                break
+            except CacheUnwritable as exc:
+                log.info("outbox_unwritable", error=str(exc))
+                await asyncio.sleep(DISK_RETRY_S)
         await self._sender.run()
 
     def stir(self, state: State) -> None:

@@ -30,6 +30,7 @@ class Journal:
         """*note* is told what people should know."""
         self._domain = domain
         self._note = note
+        self._path: Path | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._sizes: dict[str, int] = {}
         self.file: OutboxFile | None = None
@@ -39,18 +40,29 @@ class Journal:
         self.is_closed = False
 
     async def open(self, path: Path | None) -> None:
-        """Read what an earlier run has left at *path*. Raises CacheUnwritable; it is in memory only then."""
+        """Read what an earlier run has left at *path*; None: keep everything in memory. Raises CacheUnwritable.
+
+        Then it ``is_missing``; ``open_again`` may help.
+        """
+        self._path = path
         self.is_closed = False
-        if path is None:
-            return
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-client-outbox")
-        try:
-            file = self.file = await self._call(lambda: OutboxFile(path, self._domain))
-            self._put(await self._call(file.load))
-        except BaseException:
-            self._thread.shutdown(wait=False)
-            self.file = self._thread = None
-            raise
+        if path is not None:
+            await self.open_again()
+
+    async def open_again(self) -> None:
+        """Raises CacheUnwritable."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync-client-outbox")
+        path = self._path
+        assert path is not None
+        file = await self._call(lambda: OutboxFile(path, self._domain))
+        self._put(await self._call(file.load))
+        self.file = file
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there should be a file, and it could not be opened yet."""
+        return self._path is not None and self.file is None
 
     async def aclose(self) -> None:
         """Let go of the file, after what is being written is. Idempotent."""

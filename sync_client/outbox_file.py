@@ -20,8 +20,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from sync_client.errors import CacheUnwritable
 from sync_client.pending import OutboxEntry, OutboxState, PendingCommand
 from sync_core.domain.command import Domain
@@ -62,8 +60,8 @@ class OutboxFile:
         self._commands = {f"{command.target.kind}.{command.name}": command for command in domain.commands}
         self.newly_set_aside: Path | None = None
         """A file that could not be used and was moved there just now."""
-        self._is_moved = False
-        """Whether the one in use was set aside and is not yet made anew."""
+        self._is_lost = self._is_moved = False
+        """Whether the one in use was damaged and is not written anew yet; whether it has been set aside."""
         self.unknown = 0
         """Commands that this version of the program does not know: they stay in the file, and are not sent."""
         try:
@@ -132,8 +130,9 @@ class OutboxFile:
     def begin_anew(self, entries: Iterable[OutboxEntry]) -> None:
         """It turned out damaged while in use: set it aside, and write *entries* into a new one.
 
-        Raises CacheUnwritable; then it can be called again.
+        Raises CacheUnwritable; until it has been called with success, ``write`` raises OutboxDamaged.
         """
+        self._is_lost = True
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
         if not self._is_moved:
@@ -141,8 +140,8 @@ class OutboxFile:
             self._is_moved = True
         with self._mapped():
             self._db = self._try_open()
-        self.write(put=entries)
-        self._is_moved = False
+            self._commit(put=entries, drop=(), lazily=False)
+        self._is_lost = self._is_moved = False
 
     # -- what is in it ----------------------------------------------------------------------------------
 
@@ -161,12 +160,12 @@ class OutboxFile:
             return None
         try:
             pending = PendingCommand(key, command, command.input.model_validate_json(given), created_ms, guard)
-        except ValidationError:
+            return OutboxEntry(
+                place, pending, OutboxState(state), first_sent_ms, attempts, rebases, json.loads(leans),
+                None if problem is None else json.loads(problem),
+            )  # fmt: skip
+        except ValueError:
             return None
-        return OutboxEntry(
-            place, pending, OutboxState(state), first_sent_ms, attempts, rebases, json.loads(leans),
-            None if problem is None else json.loads(problem),
-        )  # fmt: skip
 
     def write(self, *, put: Iterable[OutboxEntry] = (), drop: Iterable[str] = (), lazily: bool = False) -> None:
         """One commit: without the commands with the keys *drop*, with *put* as they are now.
@@ -174,19 +173,24 @@ class OutboxFile:
         Durable when it returns; *lazily*, against a kill of the process at once, against a power cut with the next
         commit. Raises CacheUnwritable with nothing changed, or OutboxDamaged.
         """
-        rows = [_row(entry) for entry in put]
+        if self._is_lost:
+            raise OutboxDamaged("it was damaged, and there was no room for a new one")
         with self._mapped():
-            self._db.execute(f"PRAGMA synchronous={'NORMAL' if lazily else 'FULL'}")
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany("DELETE FROM commands WHERE key = ?", [(key,) for key in drop])
-                marks = ", ".join("?" * len(OUTBOX_COLUMNS.split(",")))
-                self._db.executemany(f"INSERT OR REPLACE INTO commands ({OUTBOX_COLUMNS}) VALUES ({marks})", rows)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            self._commit(put=put, drop=drop, lazily=lazily)
+
+    def _commit(self, *, put: Iterable[OutboxEntry], drop: Iterable[str], lazily: bool) -> None:
+        rows = [_row(entry) for entry in put]
+        marks = ", ".join("?" * len(OUTBOX_COLUMNS.split(",")))
+        self._db.execute(f"PRAGMA synchronous={'NORMAL' if lazily else 'FULL'}")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("DELETE FROM commands WHERE key = ?", [(key,) for key in drop])
+            self._db.executemany(f"INSERT OR REPLACE INTO commands ({OUTBOX_COLUMNS}) VALUES ({marks})", rows)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         """Idempotent."""

@@ -110,9 +110,23 @@ class OutboxKeeper:
     # -- life -------------------------------------------------------------------------------------------
 
     async def open(self, path: Path | None) -> None:
-        """Read what an earlier run has left; in memory only where *path* is None. Raises CacheUnwritable."""
+        """Read what an earlier run has left, and show it; in memory only where *path* is None.
+
+        Raises CacheUnwritable; it is tried again with every change, and by ``ready``.
+        """
         await self._journal.open(path)
+        self._opened()
+
+    async def ready(self) -> None:
+        """Raises CacheUnwritable while the outbox cannot be opened."""
+
+        async def nothing() -> None: ...
+
+        await self._alone(nothing)
+
+    def _opened(self) -> None:
         self._unsettled = {key for key, entry in self.entries.items() if entry.state is OutboxState.IN_FLIGHT}
+        self._picture().set_pending(self.pending)
 
     async def tell(self) -> None:
         """Say what should be known of the file. Raises CacheUnwritable."""
@@ -143,7 +157,7 @@ class OutboxKeeper:
         async with self._lock:
             if self.is_closed:
                 raise Closed("the client is closed")
-            task = asyncio.ensure_future(work())
+            task = asyncio.ensure_future(self._with_file(work))
             try:
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
@@ -151,6 +165,12 @@ class OutboxKeeper:
                 raise
             finally:
                 self._stir()
+
+    async def _with_file(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self._journal.is_missing:
+            await self._journal.open_again()
+            self._opened()
+        return await work()
 
     def _stir(self) -> None:
         self._moved.set()
@@ -191,7 +211,7 @@ class OutboxKeeper:
     @property
     def unsettled(self) -> bool:
         """Whether an earlier run has sent commands whose fate is not known yet."""
-        return bool(self._unsettled)
+        return bool(self._unsettled) or self._journal.is_missing
 
     def entry(self, key: str) -> OutboxEntry:
         """Raises ClientError."""

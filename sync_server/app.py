@@ -105,7 +105,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        scope.setdefault("state", {})
+        scope["state"] = dict(scope.get("state", ()))  # whatever the server shares: the caller is this request's own
         scope["app"] = self  # makes the router raise its refusals instead of answering in plain text
         self._proxies.locate(scope)
         request_id = _request_id(scope)

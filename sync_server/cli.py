@@ -16,7 +16,6 @@ import typer
 
 from sync_core.domain.catalog import DOMAIN
 from sync_core.problems import Problem, SyncError
-from sync_server import demo as demo_module
 from sync_server.accounts.records import ACCOUNTS, ACCOUNTS_TENANT
 from sync_server.console.doctor import examine
 from sync_server.console.keys import key_app
@@ -28,8 +27,7 @@ from sync_server.console.verify import Report, verify
 from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.log.base import EventLog, LogMisconfigured
 from sync_server.log.open import new_epoch
-from sync_server.serve import EXIT_CONFIG, bind, run_worker, serve, worker_socket
-from sync_server.settings import DEFAULT_FILE, ConfigError, Settings, load_settings
+from sync_server.settings import DEFAULT_FILE, EXIT_CONFIG, ConfigError, Settings, load_settings
 
 __all__ = ["main"]
 
@@ -131,6 +129,8 @@ def serve_command(
 
     Exit status: 0 after an orderly end, 2 if configuration, port or log cannot be used.
     """
+    from sync_server.serve import bind, serve  # with all of the server, which takes longer than most commands
+
     given = {"host": host, "port": port, "workers": workers, "allow_open_network": allow_open_network or None}
     settings = load_settings(config, server={k: v for k, v in given.items() if v is not None})
     where = f"{settings.server.host}:{settings.server.port}"
@@ -148,6 +148,8 @@ def serve_command(
 @app.command("worker", hidden=True)
 def worker_command(fd: Annotated[int, typer.Option()]) -> None:
     """One process of `serve --workers N`; the supervisor starts it with its settings on standard input."""
+    from sync_server.serve import run_worker, worker_socket
+
     line = sys.stdin.buffer.readline()
     settings = Settings.model_validate_json(line)
     sys.exit(run_worker(settings, worker_socket(fd), parent_fd=sys.stdin.fileno()))
@@ -340,4 +342,6 @@ def demo(
     seed: Annotated[int, typer.Option(help="Which day it is; the same number is the same day.")] = 1,
 ) -> None:
     """A washing shop's day, played by commands, served and shown in the terminal until Ctrl-C."""
-    demo_module.run(port=port, seed=seed, speed=speed, console=out)
+    from sync_server.demo import run
+
+    run(port=port, seed=seed, speed=speed, console=out)

@@ -148,6 +148,7 @@ def _greet(console: Console, url: str) -> None:
     console.print(Text.assemble("A shop day, served at ", (url, "bold"), ". Ctrl-C ends it."))
     console.print("Try beside it, in another terminal:\n")
     for what, command in (
+        ("the dashboard, in a browser", f"{url}/"),
         ("the stream of one bay", f"curl -N '{url}/api/v1/sync/events?bayID=BAY-1'"),
         ("the shop as it is now", f"curl '{url}/api/v1/sync/snapshot'"),
         (

@@ -9,8 +9,8 @@ __all__ = ["main"]
 
 EXIT_CONFIG = 2
 SERVER_LIBRARIES = frozenset(
-    {"bson", "httptools", "prometheus_client", "pydantic_settings", "pymongo", "starlette", "structlog", "uvicorn",
-     "uvloop"}
+    {"argon2", "bson", "cryptography", "httptools", "jwt", "limits", "prometheus_client", "pydantic_settings",
+     "pymongo", "starlette", "structlog", "uvicorn", "uvloop"}
 )  # fmt: skip
 """What ``order-sync[server]`` brings along; anything else that is missing is a fault and shows as one."""
 

@@ -32,11 +32,10 @@ from pydantic import SecretStr
 from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
 from sync_server.protocol import BoundedHttpProtocol
-from sync_server.settings import Settings, is_loopback
+from sync_server.settings import EXIT_CONFIG, Settings, is_loopback
 
-__all__ = ["EXIT_CONFIG", "bind", "make_server", "run_worker", "serve", "supervise", "worker_socket"]
+__all__ = ["bind", "make_server", "run_worker", "serve", "supervise", "worker_socket"]
 
-EXIT_CONFIG = 2
 DRAIN_SHARE = 0.8
 """Of drain_s for the goodbyes; the rest is for requests that are under way."""
 CLOSE_S = 1.5
@@ -133,8 +132,11 @@ async def _work(settings: Settings, sock: socket.socket, parent_fd: int | None) 
             "serving",
             url=f"{'https' if certificate else 'http'}://{host}:{port}",
             store=settings.log.store,
+            access=settings.access.mode,
             pid=os.getpid(),
         )
+        if certificate is None and not is_loopback(host) and not settings.access.trusted_proxies:
+            log.warning("no_tls", why="what is sent can be read on the way; see [server] tls_certificate")
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

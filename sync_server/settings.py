@@ -43,9 +43,11 @@ from sync_server.sections import (
     name_of,
 )
 
-__all__ = ["ConfigError", "LogSection", "Settings", "is_loopback", "load_settings"]
+__all__ = ["DEFAULT_FILE", "EXIT_CONFIG", "ConfigError", "LogSection", "Settings", "is_loopback", "load_settings"]
 
 DEFAULT_FILE = Path("sync.toml")
+EXIT_CONFIG = 2
+"""Exit status of a program that cannot work as it is set up."""
 ENV_PREFIX = "SYNC_"
 _FOREIGN_ENV = ("SYNC_TEST_", "SYNC_CLIENT_")
 

@@ -13,7 +13,7 @@ import pytest
 from e2e.client.cashier import NAME, make_client
 from e2e.client.harness import Shop, eventually
 from e2e.fault_proxy import response
-from sync_client import Event, State, SyncClient
+from sync_client import CacheLocked, Event, State, SyncClient
 from sync_client.errors import CommandFailed
 from sync_client.options import Options, outbox_path
 
@@ -136,10 +136,9 @@ async def test_500_commands_given_offline_survive_kills_and_arrive_in_order_each
         process.kill()
     shop.proxy.plain.clear()
     shop.proxy.stream.clear()
-    for count in (100, 300):  # in the middle of sending
-        async with cashier(shop, order_id) as process:
-            await eventually(lambda count=count: len(set(commands(shop))) >= count, within_s=60)
-            process.kill()
+    async with cashier(shop, order_id) as process:  # and once more in the middle of sending
+        await eventually(lambda: len(set(commands(shop))) >= 200, within_s=60)
+        process.kill()
     async with cashier(shop, order_id) as process:
         assert [await said(process), await said(process, within_s=60)] == ["given", "flushed"]
         process.kill()
@@ -340,3 +339,14 @@ async def test_a_damaged_cache_leaves_the_outbox_alone(shop: Shop, order_id: str
         await client.outbox.flush(20)
         await ready(client)
         assert client.orders.get(order_id).pending is False
+
+
+async def test_a_client_that_was_locked_out_takes_commands_once_it_has_started(shop: Shop, order_id: str) -> None:
+    other = till(shop)
+    async with till(shop):
+        with pytest.raises(CacheLocked):
+            await other.start()
+    async with other:
+        await (await other.orders.create(order_id)).done(10)
+    async with till(shop) as client:
+        assert client.orders.get(order_id) is not None

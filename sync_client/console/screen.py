@@ -63,6 +63,13 @@ def status_line(health: Health) -> Text:
 
 def health_rows(health: Health) -> dict[str, str]:
     """What the status line does not say, in words."""
+    commands = {}
+    if health.commands_waiting or health.commands_failed:
+        held_by = f" ({health.commands_held_by})" if health.commands_held_by else ""
+        commands = {
+            "commands waiting": f"{health.commands_waiting}{held_by}",
+            "commands failed": str(health.commands_failed),
+        }
     return {
         "state": health.state,
         "for": f"{health.for_s:.0f} s",
@@ -77,6 +84,7 @@ def health_rows(health: Health) -> dict[str, str]:
         "events waiting": str(health.queue_depth),
         "held back": _yes(health.held),
         "resync due": health.resync or "no",
+        **commands,
     }
 
 

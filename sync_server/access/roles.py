@@ -11,8 +11,9 @@ from functools import lru_cache
 from sync_core.domain.command import Domain
 from sync_server.access.rights import PERSON, Rights
 from sync_server.permissions import DEFAULT_ROLES, EVERYTHING, known_permissions
+from sync_server.sections import AccessSection
 
-__all__ = ["ROLE", "Roles"]
+__all__ = ["ROLE", "Roles", "roles_of"]
 
 ROLE = "role:"
 """Labels of those who hold a role begin with it."""
@@ -40,3 +41,8 @@ class Roles:
             permissions = self.everything
         labels = frozenset({f"{PERSON}{subject}", *(f"{ROLE}{role}" for role in held)})
         return Rights(permissions, labels, frozenset(bound))
+
+
+def roles_of(section: AccessSection, domain: Domain) -> Roles:
+    """The roles in force."""
+    return Roles.of(domain, {name: role.permissions for name, role in section.roles.items()})

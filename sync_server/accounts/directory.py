@@ -78,13 +78,15 @@ class Directory:
         while True:
             try:
                 await self.look()
+                looked()
             except LogError as exc:
                 if not failing:
                     log.warning("accounts_unavailable", error=str(exc))
                 failing = True
+            except Exception:  # in the feed's task group it would end the feed; what stays unread is stale in 30 s
+                log.exception("accounts_look_failed")
             else:
                 failing = False
-                looked()
             await asyncio.sleep(self._look_s * random.uniform(0.8, 1.0))
 
     async def refresh(self) -> None:

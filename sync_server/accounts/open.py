@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from sync_core.domain.command import Domain
 from sync_server.access.passwords import Passwords
-from sync_server.access.roles import Roles
+from sync_server.access.roles import roles_of
 from sync_server.access.tokens import JWKSKeys, Key, KeySource, StaticKeys, TokenVerifier, public_key
 from sync_server.accounts.authenticate import Authenticator
 from sync_server.accounts.directory import Directory
@@ -23,7 +23,7 @@ from sync_server.log.base import EventLog, LogError
 from sync_server.sections import AccessSection, JWTSection
 from sync_server.settings import ConfigError
 
-__all__ = ["Accounts", "roles_of", "verifiers_of"]
+__all__ = ["Accounts", "verifiers_of"]
 
 PATIENCE_S = 2.0
 
@@ -85,11 +85,6 @@ class Accounts:
     def close(self) -> None:
         """End the thread that checks passwords."""
         self._passwords.close()
-
-
-def roles_of(section: AccessSection, domain: Domain) -> Roles:
-    """The roles in force."""
-    return Roles.of(domain, {name: role.permissions for name, role in section.roles.items()})
 
 
 def verifiers_of(sections: Sequence[JWTSection]) -> list[TokenVerifier]:

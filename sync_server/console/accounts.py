@@ -13,9 +13,9 @@ from sync_core.domain.catalog import DOMAIN
 from sync_core.domain.command import Command, CommandInput
 from sync_core.faults import faults_of
 from sync_core.problems import Unprocessable
+from sync_server.access.roles import roles_of
 from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import SYSTEM
-from sync_server.accounts.open import roles_of
 from sync_server.accounts.records import ACCOUNTS
 from sync_server.commands.dispatch import Call, Dispatch
 from sync_server.console.terminal import die, err, existing, with_log

@@ -72,43 +72,63 @@ async def verify(
         if page.next is None:
             break
         after = page.next
-    await _look_for_missing(event_log, replay, seen)
+    await _look_for_missing(event_log, replay, seen, progress)
     return replay.report
 
 
 async def _read_on(event_log: EventLog, replay: "_Replay", progress: Callable[[int, int], None] | None) -> None:
-    while events := await event_log.read(replay.report.tenant, after=replay.seq, limit=PAGE):
+    tenant = replay.report.tenant
+    while True:
+        events = await event_log.read(tenant, after=replay.seq, limit=PAGE)
+        # Asked for after the events: what retention has taken from them, or from before them, lies below it.
+        replay.floor = (await event_log.bounds([tenant]))[tenant].floor
+        if not events:
+            if replay.floor <= replay.seq:
+                return
+            replay.skip(replay.floor)
         for event in events:
             replay.take(event)
         if progress is not None:
             progress(replay.report.events, max(replay.report.bounds.head, replay.seq) - replay.report.bounds.floor)
 
 
-async def _look_for_missing(event_log: EventLog, replay: "_Replay", seen: set[Ref]) -> None:
+async def _look_for_missing(
+    event_log: EventLog, replay: "_Replay", seen: set[Ref], progress: Callable[[int, int], None] | None
+) -> None:
     """Documents that the log tells of and no page held: made behind the page meanwhile, or not there."""
     missing = [ref for ref in replay.versions if ref not in seen]
     for start in range(0, len(missing), PAGE):
         chunk = missing[start : start + PAGE]
         page = await event_log.load(replay.report.tenant, chunk)
+        if page.bounds.head > replay.seq:
+            await _read_on(event_log, replay, progress)
+        for document in page.documents:
+            replay.compare(document, head=page.bounds.head)
         found = {document.ref for document in page.documents}
         for ref in chunk:
-            told = replay.versions[ref]
-            # A tombstone is kept only until the floor passes it.
-            if ref not in found and not (told.deleted and told.seq <= page.bounds.floor):
-                replay.report.found(f"{_name(ref)}: version {told.version} is in the log, but no document is stored")
+            if ref not in found:
+                replay.miss(ref, page.bounds)
 
 
 class _Replay:
-    """The documents as the events make them, up to *seq*."""
+    """The documents as the events make them, up to *seq*. Below *floor* the log has been trimmed by now."""
 
     def __init__(self, report: Report, *, seq: int) -> None:
         self.report = report
-        self.seq = seq
+        self.seq = self.floor = seq
         self.versions: dict[Ref, _Version] = {}
         self._time_ms = 0
 
+    def skip(self, seq: int) -> None:
+        """Events up to *seq* were trimmed unread, so of what is older nothing is known any more."""
+        self.versions.clear()
+        self.report.bounds = self.report.bounds._replace(floor=seq)
+        self.seq = seq
+
     def take(self, event: StoredEvent) -> None:
         report = self.report
+        if self.seq + 1 < event.seq <= self.floor + 1:
+            self.skip(event.seq - 1)
         if event.seq != self.seq + 1:
             report.found(f"events {self.seq + 1} to {event.seq - 1} are missing")
         if event.time_ms < self._time_ms:
@@ -130,6 +150,8 @@ class _Replay:
             self.report.found(f"event {event.seq}: does not carry {_name(ref)} in version {version}")
             return
         known = self.versions.get(ref)
+        if known is not None and known.deleted and known.seq <= self.floor and version == 1:
+            known = None  # its tombstone may have been forgotten, and it has begun anew
         if known is not None and version != known.version + 1:
             self.report.found(f"{_name(ref)}: version {known.version} is followed by {version} (event {event.seq})")
         elif known is None and version != 1 and not self.report.bounds.floor:
@@ -151,6 +173,15 @@ class _Replay:
             return
         for what in _differences(stored, told):
             report.found(f"{name}: {what}")
+
+    def miss(self, ref: Ref, bounds: Bounds) -> None:
+        """There was no document *ref* when the log had these *bounds*."""
+        told = self.versions.get(ref)
+        if told is None or told.seq > bounds.head:
+            return  # its events were trimmed meanwhile, or it was made again since
+        # A tombstone is kept only until the floor passes it.
+        if not (told.deleted and told.seq <= bounds.floor):
+            self.report.found(f"{_name(ref)}: version {told.version} is in the log, but no document is stored")
 
 
 def _differences(stored: StoredDocument, told: _Version) -> Iterator[str]:

@@ -31,8 +31,8 @@ ACCESS: dict[str, Any] = {
 """The same for Settings.model_validate."""
 
 
-def claims(*roles: str, sub: str = "ann", lifetime_s: float = 300, **more: Any) -> dict[str, Any]:
-    """The content of a token that is good; what is None in *more* is left out."""
+def claims(*roles: str, sub: str = "ann", lifetime_s: float = 3600, **more: Any) -> dict[str, Any]:
+    """The content of a token that is good, also for who makes it long before its test; None in *more* leaves out."""
     content: dict[str, Any] = {
         "sub": sub, "roles": list(roles), "exp": time.time() + lifetime_s, "iss": ISSUER, "aud": AUDIENCE,
     }  # fmt: skip

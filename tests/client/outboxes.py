@@ -126,7 +126,6 @@ async def open_desk(path: Path | None = None, **options: Any) -> AsyncIterator[D
     """One whose outbox is open; closed with the block."""
     desk = Desk(**options)
     await desk.keeper.open(path)
-    desk.replica.set_pending(desk.keeper.pending)
     try:
         yield desk
     finally:

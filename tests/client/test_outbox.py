@@ -474,6 +474,27 @@ async def test_a_damaged_outbox_is_told_in_every_way_there_is(tmp_path: Path) ->
         assert desk.names == ["a"]
 
 
+async def test_an_outbox_that_cannot_be_opened_is_opened_as_soon_as_it_can(tmp_path: Path) -> None:
+    path = tmp_path / "x.outbox.sqlite"
+    async with open_desk(path) as desk:
+        await set_status(desk, "earlier")
+        await desk.keeper.sending(head(desk), now_ms=5)
+    aside = path.rename(tmp_path / "aside")
+    path.mkdir()
+    desk = Desk()
+    with pytest.raises(CacheUnwritable):
+        await desk.keeper.open(path)
+    with pytest.raises(CacheUnwritable):  # it would be in memory only, and nobody would know
+        await set_status(desk, "lost")
+    assert (desk.keeper.unsettled, desk.keeper.next()) == (True, None)
+    path.rmdir()
+    aside.rename(path)
+    await set_status(desk, "now")
+    assert desk.names == ["earlier", "now"]
+    assert desk.keeper.unsettled
+    await desk.keeper.aclose()
+
+
 async def test_damage_in_use_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.outbox.sqlite"
     async with open_desk(path) as desk:

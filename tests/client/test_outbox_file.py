@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,32 @@ def test_damage_that_shows_in_use_is_told_and_everything_can_be_written_anew(pat
     file.begin_anew(entries)
     assert file.load() == entries
     assert [aside.name for aside in file.set_aside] == ["till.outbox.sqlite.damaged-1"]
+
+
+class Full(OutboxFile):
+    """A disk without room."""
+
+    has_room = True
+
+    def _commit(self, **what: Any) -> None:
+        if not self.has_room:
+            raise sqlite3.OperationalError("database or disk is full")
+        super()._commit(**what)
+
+
+def test_writing_anew_is_tried_again_and_nothing_is_taken_meanwhile(path: Path) -> None:
+    file = Full(path, DOMAIN)
+    entries = [entry(1), entry(2)]
+    file.write(put=entries)
+    file.has_room = False
+    with pytest.raises(CacheUnwritable):
+        file.begin_anew(entries)
+    file.has_room = True
+    with pytest.raises(OutboxDamaged):  # else it would hold this one, and not those before it
+        file.write(put=[entry(3)])
+    file.begin_anew([*entries, entry(3)])
+    assert keys(file) == ["key-1", "key-2", "key-3"]
+    assert len(file.set_aside) == 1
 
 
 def test_a_commit_that_does_not_fit_stores_nothing_of_it(path: Path) -> None:

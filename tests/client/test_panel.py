@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sync_client.changes import StateChange
 from sync_client.console.panel import Facts, panel
+from sync_client.console.screen import health_rows
 from sync_client.health import Health, Metrics
 from sync_client.states import Machine, State
 
@@ -74,3 +75,10 @@ def test_a_file_gets_all_of_it_uncut() -> None:
     shown = "\n".join(lines(facts(transitions=8, errors=5), width=10_000, height=None))
     assert shown.count(REASON) == 8 + 5 + 1
     assert "x" * 100 in shown
+
+
+def test_commands_are_shown_where_there_are_any() -> None:
+    held = dataclasses.replace(filled(Health), commands_waiting=3, commands_failed=0, commands_held_by="no token")
+    assert health_rows(held)["commands waiting"] == "3 (no token)"
+    none = dataclasses.replace(held, commands_waiting=0)
+    assert "commands waiting" not in health_rows(none)

@@ -21,7 +21,7 @@ class Shop:
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
 
-    async def do(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+    async def do(self, method: str, path: str, /, **body: Any) -> dict[str, Any]:
         """The answer to a command."""
         reply = await self.http.request(method, path, json=body)
         assert reply.status_code in (200, 201), reply.text

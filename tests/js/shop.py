@@ -10,7 +10,16 @@ from playwright.async_api import BrowserContext, Page
 from tests.js.site import Site
 from tests.servers import SyncServer
 
-__all__ = ["Tab", "open_tab", "publish", "until"]
+__all__ = ["QUICK", "Tab", "open_tab", "publish", "until"]
+
+QUICK: dict[str, Any] = {
+    "policy": {
+        "backoff": {"baseS": 0.02, "factor": 2, "capS": 0.2}, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99,
+        "maxReconnectAttempts": 3,
+    },
+    "limits": {"firstByteS": 0.4, "firstByteRoundTrips": 4, "pollLimit": 500},
+}  # fmt: skip
+"""Options for the same rules with shorter times."""
 
 # What a test looks at: everything that was handed out, in order, and each state with its reason.
 FOLLOW = """async ([options, filter]) => {

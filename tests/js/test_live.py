@@ -4,27 +4,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext
 
 from e2e.fault_proxy import FaultProxy
-from tests.js.shop import open_tab, publish, until
+from tests.js.shop import QUICK, open_tab, publish, until
 from tests.js.site import Site
 from tests.servers import SyncServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
-
-# The same rules with shorter times.
-QUICK: dict[str, Any] = {
-    "policy": {
-        "backoff": {"baseS": 0.02, "factor": 2, "capS": 0.2}, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99,
-        "maxReconnectAttempts": 3,
-    },
-    "limits": {"firstByteS": 0.4, "firstByteRoundTrips": 4, "pollLimit": 500},
-}  # fmt: skip
 
 
 @pytest_asyncio.fixture(loop_scope="session")

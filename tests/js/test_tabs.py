@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext
 
-from tests.js.shop import Tab, open_tab, publish, until
+from tests.js.shop import QUICK, Tab, open_tab, publish, until
 from tests.js.site import Site
 from tests.servers import SyncServer
 
@@ -170,7 +170,7 @@ async def test_a_visible_tab_takes_over_from_a_hidden_one_without_a_stream(
 async def test_all_tabs_are_told_of_a_resync(context: BrowserContext, site: Site, tmp_path: Path) -> None:
     with SyncServer(tmp_path) as server:
         site.upstream = ("127.0.0.1", server.port)
-        tabs = [await open_tab(context, site) for _ in range(2)]
+        tabs = [await open_tab(context, site, options=QUICK) for _ in range(2)]
         await publish(server, range(3))
         for tab in tabs:
             await tab.until("seen.length === 3")

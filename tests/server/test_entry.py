@@ -29,8 +29,8 @@ def run_without(library: str, *arguments: str, cwd: Path) -> subprocess.Complete
         ("starlette", ["--help"]),
         ("structlog", ["--help"]),
         ("pydantic_settings", ["--help"]),
-        ("uvicorn", ["doctor"]),
-        ("uvloop", ["doctor"]),
+        ("uvicorn", ["serve"]),
+        ("uvloop", ["serve"]),
     ],
 )
 def test_without_the_servers_libraries_it_says_how_to_install_them(

@@ -2,7 +2,10 @@
 
 import re
 import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -11,6 +14,7 @@ from sync_core.domain.catalog import DOMAIN
 from sync_server.console.verify import Report, verify
 from sync_server.log.base import EventLog
 from sync_server.log.open import open_log
+from sync_server.log.records import StoredEvent
 from tests.server.commands import run
 from tests.serving import serving, sqlite_settings
 
@@ -35,14 +39,19 @@ async def shop(tmp_path: Path) -> Path:
     return tmp_path / "sync.db"
 
 
-async def checked(file: Path) -> Report:
-    settings = sqlite_settings(file.parent)
-    event_log: EventLog = open_log(settings.log, exclusive=False)
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[EventLog]:
+    event_log: EventLog = open_log(sqlite_settings(directory).log, exclusive=False)
     await event_log.open()
     try:
-        return await verify(event_log, "default", DOMAIN)
+        yield event_log
     finally:
         await event_log.aclose()
+
+
+async def checked(file: Path) -> Report:
+    async with opened(file.parent) as event_log:
+        return await verify(event_log, "default", DOMAIN)
 
 
 def change(file: Path, statement: str) -> None:
@@ -80,12 +89,9 @@ async def test_what_differs_is_named(shop: Path, statement: str, finding: str) -
 
 
 async def test_documents_older_than_the_log_are_counted_and_no_difference(shop: Path) -> None:
-    settings = sqlite_settings(shop.parent)
-    event_log = open_log(settings.log, exclusive=False)
-    await event_log.open()
-    bounds = await event_log.ensure("default")
-    await event_log.trim("default", bounds.head)
-    await event_log.aclose()
+    async with opened(shop.parent) as event_log:
+        bounds = await event_log.ensure("default")
+        await event_log.trim("default", bounds.head)
     report = await checked(shop)
     assert report.findings == []
     assert report.uncovered == report.documents == 3
@@ -103,3 +109,57 @@ def test_the_command_tells_and_exits_with_1_where_something_differs(shop: Path) 
 def test_the_command_refuses_a_tenant_that_is_not_there(shop: Path) -> None:
     refused = run("verify", "--tenant", "nobody", cwd=shop.parent, status=2)
     assert "nobody" in refused.stderr
+
+
+class Overtaken:
+    """An event log to which *meanwhile* happens before it is read for the time *number* (from 0)."""
+
+    def __init__(self, event_log: EventLog, meanwhile: Callable[[], Awaitable[None]], *, number: int) -> None:
+        self._log = event_log
+        self._meanwhile = meanwhile
+        self._left = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, tenant: str, *, after: int, limit: int) -> list[StoredEvent]:
+        if self._left == 0:
+            await self._meanwhile()
+        self._left -= 1
+        return await self._log.read(tenant, after=after, limit=1)
+
+
+async def trim_and_sweep(event_log: EventLog, *, kept: int) -> None:
+    head = (await event_log.ensure("default")).head
+    await event_log.trim("default", head - kept)
+    await event_log.sweep("default", now_ms=0)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 4, 6])
+async def test_what_retention_takes_away_meanwhile_is_no_difference(shop: Path, number: int, kept: int) -> None:
+    async with opened(shop.parent) as event_log:
+        log = Overtaken(event_log, lambda: trim_and_sweep(event_log, kept=kept), number=number)
+        report = await verify(cast(EventLog, log), "default", DOMAIN)
+    assert report.findings == []
+    assert report.documents == 2
+
+
+async def test_what_is_made_anew_after_its_tombstone_is_no_difference(tmp_path: Path) -> None:
+    order = {"orderID": "A"}
+    async with (
+        serving(sqlite_settings(tmp_path)) as server,
+        httpx2.AsyncClient(base_url=f"{server.url}/api/v1", trust_env=False) as http,
+        opened(tmp_path) as event_log,
+    ):
+
+        async def make_anew() -> None:
+            await trim_and_sweep(event_log, kept=0)
+            assert (await http.post("/orders", json=order)).json()["order"]["version"] == 1
+
+        assert (await http.post("/orders", json=order)).is_success
+        assert (await http.delete("/orders/A")).is_success
+        log = Overtaken(event_log, make_anew, number=2)
+        report = await verify(cast(EventLog, log), "default", DOMAIN)
+    assert report.findings == []
+    assert (report.events, report.documents) == (3, 1)

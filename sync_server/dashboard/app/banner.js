@@ -1,6 +1,6 @@
 /** Whether what is on the screen is true: live, polling or offline since when, how old, and what still waits here. */
 
-import { el, setAttribute, setText } from './dom.js';
+import { el, paced, setAttribute, setText } from './dom.js';
 import { icon } from './icons.js';
 import { openOutbox } from './outbox.js';
 import { duration, shortTime, t } from './words.js';
@@ -38,7 +38,7 @@ export class Banner {
 
   constructor(client) {
     this.#client = client;
-    client.onChange(() => this.draw());
+    client.onChange(paced(() => this.draw()));
     setInterval(() => this.draw(), 1000);
     this.draw();
   }
@@ -70,7 +70,7 @@ export class Banner {
     ];
     const more = [
       !isQuiet && health.staleForS !== null ? t('banner.age', { age: duration(health.staleForS) }) : '',
-      kind === 'offline' && health.nextRetryS !== null ? t('banner.next', { time: duration(health.nextRetryS) }) : '',
+      kind === 'offline' && health.nextRetryS >= 1 ? t('banner.next', { time: duration(health.nextRetryS) }) : '',
     ];
     setText(this.#spoken, spoken.filter(Boolean).join(' '));
     if (!isQuiet) setText(this.#text, [...spoken, ...more].filter(Boolean).join(' '));

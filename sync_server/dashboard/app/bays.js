@@ -27,7 +27,7 @@ export function openBays(app) {
       el('div', { 'data-status': status }, el('dt', {}, named('bay', status)), el('dd', {}, number(n)))));
   };
   const title = t('page.bays');
-  const end = shop.onFrame(draw);
+  const end = shop.onChange(draw);
   draw();
   return {
     title,

@@ -28,6 +28,7 @@ class Board {
   #search = el('input', { type: 'search', placeholder: t('board.search'), 'aria-label': t('board.search'), oninput: () => this.#draw() });
   #facts = el('dl', { class: 'facts' });
   #placeholder = el('div', {});
+  #spoken = el('p', { class: 'hidden-text', role: 'status' });
   #lanes;
   #ends;
   title = t('page.board');
@@ -43,9 +44,9 @@ class Board {
     const search = el('label', { class: 'search' }, icon('search'), this.#search);
     const { element: head } = pageHead(this.title, this.#facts, search);
     this.element = el('div', { class: 'page board' }, head,
-      el('p', { class: 'hidden-text', id: 'board-keys' }, t('board.keys')), this.#placeholder, this.#lanes);
+      el('p', { class: 'hidden-text', id: 'board-keys' }, t('board.keys')), this.#placeholder, this.#lanes, this.#spoken);
     this.#ends = [
-      this.#shop.onFrame(() => this.#draw()),
+      this.#shop.onChange(() => this.#draw()),
       dragging(this.#lanes, {
         mayStart: (card) => this.#mayMove(this.#cards.get(card.dataset.id)?.order),
         started: (card) => this.#showTargets(this.#cards.get(card.dataset.id).order),
@@ -150,7 +151,10 @@ class Board {
     if (order.bayID !== undefined) refuse('board.inBay', { bay: this.#shop.get('bays', order.bayID)?.name ?? order.bayID });
     else if (!NEXT_STAGES[order.stage].includes(stage)) {
       refuse('board.notAlong', { from: named('stage', order.stage), to: named('stage', stage) });
-    } else this.#shop.send('orders.changeStage', { orderID: id, newStage: stage });
+    } else {
+      this.#shop.send('orders.changeStage', { orderID: id, newStage: stage });
+      setText(this.#spoken, t('board.moved', { id, stage: named('stage', stage) }));
+    }
   }
 
   // -- keys

@@ -6,6 +6,7 @@ import { t } from './words.js';
 const WIDTH = 300;
 const HEIGHT = 72;
 const KEPT = 150;
+const AT_FIRST = 30; // so many fill the width; later it shows more and more, up to all that is kept
 
 export class Chart {
   #values = [];
@@ -32,7 +33,7 @@ export class Chart {
   add(value) {
     this.#values = [...this.#values, value ?? this.#values.at(-1) ?? 0].slice(-KEPT);
     const top = Math.max(this.#atLeast, ...this.#values) * 1.1;
-    const step = WIDTH / (KEPT - 1);
+    const step = WIDTH / (Math.max(this.#values.length, AT_FIRST) - 1);
     const points = this.#values.map((one, place) => {
       const x = WIDTH - (this.#values.length - 1 - place) * step;
       return [x.toFixed(1), (HEIGHT - (one / top) * (HEIGHT - 4)).toFixed(1)];

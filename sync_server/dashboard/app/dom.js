@@ -1,5 +1,6 @@
 /** Making and changing elements. Everything that comes from outside becomes text, never markup. */
 
+const PACE_MS = 100;
 const SVG = 'http://www.w3.org/2000/svg';
 
 function fill(node, attributes, children) {
@@ -54,6 +55,27 @@ export function arrange(parent, elements) {
     if (element === at) at = at.nextElementSibling;
     else parent.insertBefore(element, at);
   }
+}
+
+/**
+ * A function that has `work` done soon: in the next frame, and at most ten times a second, however often it is called.
+ * Not while nobody looks at the page.
+ */
+export function paced(work) {
+  let isDue = false;
+  let lastMs = -Infinity;
+  const run = () => {
+    isDue = false;
+    lastMs = performance.now();
+    work();
+  };
+  return () => {
+    if (isDue) return;
+    isDue = true;
+    const waitMs = lastMs + PACE_MS - performance.now();
+    if (waitMs > 0) setTimeout(() => requestAnimationFrame(run), waitMs);
+    else requestAnimationFrame(run);
+  };
 }
 
 /** Run `work`, which may move elements about; what had the focus has it afterwards. */

@@ -1,6 +1,6 @@
 /** Events as they come, newest first: filtered, paused, or replayed from a cursor. */
 
-import { arrange, el, outside, setAttribute, setText } from './dom.js';
+import { arrange, el, outside, paced, setAttribute, setText } from './dom.js';
 import { exactTime, t } from './words.js';
 
 const KEPT = 500;
@@ -14,7 +14,7 @@ export class EventList {
   #events = []; // newest last: {event, receivedMs, source}
   #rows = new WeakMap();
   #view;
-  #isDue = false;
+  #drawSoon = paced(() => this.#isPaused || this.#draw());
   #isPaused = false;
   #replayed = null; // the events of a replay, while one is shown
   #missed = 0;
@@ -65,16 +65,6 @@ export class EventList {
       this.#missed += 1;
       this.#drawNote();
     } else this.#drawSoon();
-  }
-
-  /** Once a frame: a hundred events a second are no hundred pictures. */
-  #drawSoon() {
-    if (this.#isDue) return;
-    this.#isDue = true;
-    requestAnimationFrame(() => {
-      this.#isDue = false;
-      if (!this.#isPaused) this.#draw();
-    });
   }
 
   #filtered() {

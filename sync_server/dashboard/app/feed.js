@@ -4,7 +4,7 @@
  */
 
 import { download } from './download.js';
-import { el, outside, setAttribute, setText } from './dom.js';
+import { el, outside, paced, setAttribute, setText } from './dom.js';
 import { EventList } from './eventlist.js';
 import { icon } from './icons.js';
 import { pageHead } from './shell.js';
@@ -44,7 +44,7 @@ class FeedPage {
           panel('connection', '', this.#facts),
           panel('transitions', '', this.#transitions)),
         panel('events', 'feed-main', this.#events.element)));
-    this.#end = client.onChange(() => this.#draw());
+    this.#end = client.onChange(paced(() => this.#draw()));
     this.#showPause();
     this.#draw();
   }

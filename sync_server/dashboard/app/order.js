@@ -53,7 +53,7 @@ class OrderPage {
     const history = el('section', { class: 'panel', 'aria-labelledby': 'history' },
       el('h2', { id: 'history' }, t('order.history')), this.#timeline.element);
     this.element = el('div', { class: 'page' }, head, this.#gone, el('div', { class: 'order' }, this.#details, history));
-    this.#ends = [this.#shop.onFrame(() => this.#draw()), () => this.#timeline.close()];
+    this.#ends = [this.#shop.onChange(() => this.#draw()), () => this.#timeline.close()];
     this.#draw();
   }
 

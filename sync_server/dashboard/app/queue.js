@@ -22,7 +22,7 @@ export function openQueue(app) {
     keepFocus(() => arrange(lanes, parts.sync(queues.map(({ queueID }) => shop.entry('queues', queueID)), keyOf)));
   };
   const title = t('page.queue');
-  const end = shop.onFrame(draw);
+  const end = shop.onChange(draw);
   draw();
   return {
     title,

@@ -29,7 +29,7 @@ export class Shell {
     document.body.replaceChildren(
       el('a', { class: 'skip', href: '#main', onclick: (event) => this.#skip(event) }, t('skip')),
       el('header', { class: 'head' },
-        el('a', { class: 'brand', href: '#/board' }, el('span', { class: 'brand-mark', 'aria-hidden': 'true' }, icon('refresh')),
+        el('a', { class: 'brand', href: '#/board', 'aria-label': 'Order Sync' }, el('span', { class: 'brand-mark', 'aria-hidden': 'true' }, icon('refresh')),
           el('span', { class: 'brand-name' }, 'Order Sync')),
         el('nav', { class: 'nav', 'aria-label': t('navigation') }, ...this.#links.values()),
         el('div', { class: 'head-tools' },

@@ -1,6 +1,6 @@
-/** What the pages look at: the copy of the shop's documents, told of once a frame; and what the viewer may do. */
+/** What the pages look at: the copy of the shop's documents, told of at a pace that people can see; and what the viewer may do. */
 
-import { el } from './dom.js';
+import { el, paced } from './dom.js';
 import { t } from './words.js';
 
 export const NEXT_STAGES = Object.freeze({
@@ -18,8 +18,6 @@ export class Shop {
   #client;
   #permissions;
   #listeners = new Set();
-  #frame = null;
-  #ids = new Map();
 
   /** permissions: 'all' or a list of names. */
   constructor(client, { permissions }) {
@@ -27,27 +25,17 @@ export class Shop {
     this.#permissions = permissions;
     const kinds = Object.keys(KINDS).filter((kind) => this.may(KINDS[kind]));
     this.replica = client.replica({ kinds });
-    this.replica.subscribe(({ ids }) => this.#note(ids));
+    this.replica.subscribe(paced(() => {
+      for (const listener of [...this.#listeners]) listener();
+    }));
   }
 
   may(permission) {
     return this.#permissions === 'all' || this.#permissions.includes(permission);
   }
 
-  #note(ids) {
-    for (const [plural, changed] of ids) {
-      this.#ids.set(plural, new Set([...(this.#ids.get(plural) ?? []), ...changed]));
-    }
-    this.#frame ??= requestAnimationFrame(() => {
-      const changes = this.#ids;
-      this.#ids = new Map();
-      this.#frame = null;
-      for (const listener of [...this.#listeners]) listener(changes);
-    });
-  }
-
-  /** `listener(changes)`, at most once a frame; changes map a kind to ids. Gives its end. */
-  onFrame(listener) {
+  /** `listener()` when documents, or what is queued for them, have changed: paced. Gives its end. */
+  onChange(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

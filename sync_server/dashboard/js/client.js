@@ -158,7 +158,6 @@ export class SyncClient {
     history.look();
     if (this.#member.cursor) return;
     this.#member.cursor = history.cursor;
-    if (history.isExpired) queueMicrotask(() => this.#raise('resync', { reason: 'expired' }));
   }
 
   #stop() {
@@ -269,7 +268,7 @@ export class SyncClient {
       isRaw: true,
       handler: (event) => replica.take(event),
       ready: (cursor) => void replica.load(cursor),
-      resync: () => void replica.load(),
+      resync: () => void (replica.status === 'empty' || replica.load()), // else `ready` is yet to come
     });
     return replica;
   }
@@ -461,7 +460,8 @@ export class SyncClient {
     return {
       http: this.#http, breaker: this.#breaker, store: this.#history.store, clock, rng, wallMs,
       options: {
-        start: start === 'resume' ? 'now' : start, recent: this.#history.recent.events, policy, limits,
+        start: start === 'resume' ? 'now' : start, policy, limits,
+        recent: this.#history.recent.events, isExpired: this.#history.isExpired,
         factory: this.#around.factory, isHidden,
       },
     };
@@ -472,7 +472,8 @@ export class SyncClient {
     const url = new URL(this.#http.url(''));
     const where = url.origin === globalThis.location?.origin ? url.pathname : url.href;
     const { tenantId, subject } = this.#options;
-    return ['order-sync', tenantId || 'default', ...(subject ? [subject] : []), ...(where === '/' ? [] : [where])].join(':');
+    const parts = ['order-sync', tenantId || 'default', subject, where === '/' ? '' : where];
+    return parts.filter((part) => part).join(':');
   }
 
   #hear(message) {

@@ -178,7 +178,8 @@ const QUEUES = {
       if (order.stage !== 'initiated' || order.bayID !== undefined) return false;
       const place = queue.entries.findLastIndex((entry) => entry.priority >= priority) + 1;
       const entry = { ticket: queue.nextTicket, orderID, priority, enteredAt: now };
-      docs.put('queues', { ...queue, entries: queue.entries.toSpliced(place, 0, entry), nextTicket: queue.nextTicket + 1 });
+      const entries = queue.entries.toSpliced(place, 0, entry);
+      docs.put('queues', { ...queue, entries, nextTicket: queue.nextTicket + 1 });
       docs.put('orders', { ...order, queueID, updatedAt: now });
       return true;
     },

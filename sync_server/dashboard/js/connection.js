@@ -25,6 +25,7 @@ const DUE = {
 };
 
 const SUSPECT_MS = 2500;
+const LATE_POLL_S = 10; // a hidden page polls once a minute
 
 /** The connection of one client. */
 export class Connection {
@@ -420,6 +421,8 @@ export class Connection {
       if (this.#clock() - this.lastByteS >= this.#intake.stallS) this.#onSilenceDue(run);
     } else if (this.machine.state === State.RECONNECTING || this.machine.state === State.ERROR) {
       this.signal(Signal.CONNECT);
+    } else if (this.machine.state === State.POLLING && this.#clock() - this.lastByteS > LATE_POLL_S) {
+      this.signal(Signal.WOKE, { reason: 'looked at again' });
     }
   }
 

@@ -8,7 +8,7 @@ export class ActionDatabase {
   #name;
   #opening = null;
   #memory = null;
-  #lastN = 0;
+  #lastN = Date.now(); // in memory: behind whatever came from disk
   /** Why nothing survives a reload; '' while it does. */
   problem = '';
 

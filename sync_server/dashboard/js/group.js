@@ -39,8 +39,9 @@ export class Group {
   #isHidden;
 
   /**
-   * makeTabs(handlers, {isAlone}): Tabs or SingleTab. leaderDeps(): what a Leader needs beside the tabs. handlers: `status()`: the
-   * summary has changed, `transition(change)`, `control(type, data)`, `shared(message)`, `lead(isLeading)`.
+   * makeTabs(handlers, {isAlone}): Tabs or SingleTab. leaderDeps(): what a Leader needs beside the tabs. handlers:
+   * `status()`: the summary has changed, `transition(change, all)`, `control(type, data)`, `shared(message)`,
+   * `lead(isLeading)`.
    */
   constructor({ tab, makeTabs, member, clock, isHidden, leaderDeps, handlers }) {
     this.#isHidden = isHidden;

@@ -98,11 +98,19 @@ export class Leader {
   start() {
     this.#tabs.send({ type: 'leading', tab: this.#tab });
     if (this.#tabs.isShared) this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
-    // What an earlier life of this page received, and did not get done with.
-    if (this.#saved.resync) this.#settle(this.#member.resync(this.#saved.resync, this.#member.cursor));
-    const undone = this.#member.hasReceived ? [] : this.#store.events.filter(({ metadata }) => !metadata.processed);
-    if (undone.length) this.#mark(undone, this.#member.again(undone));
+    if (!this.#member.hasReceived) this.#goOn();
     this.#connection.signal(Signal.CONNECT);
+  }
+
+  /** What an earlier life of this page did not get done with. */
+  #goOn() {
+    const reason = this.#saved.resync || (this.#options.isExpired ? 'expired' : '');
+    if (reason) {
+      this.#store.remember({ resync: reason });
+      this.#settle(this.#member.resync(reason, this.#member.cursor));
+    }
+    const undone = this.#store.events.filter(({ metadata }) => !metadata.processed);
+    if (undone.length) this.#mark(undone, this.#member.again(undone));
   }
 
   /** End it. isTaken: another tab leads already, and writes from here on; else it is told to this tab and kept. */

@@ -64,7 +64,8 @@ export function readOptions(given) {
   check(Number.isInteger(options.maxReconnectAttempts) && options.maxReconnectAttempts >= 1,
     'maxReconnectAttempts: a whole number from 1');
   for (const name of ['tenantId', 'subject', 'clientId', 'storageKey']) {
-    check(typeof options[name] === 'string' && options[name].length <= 128, `${name}: a text of at most 128 characters`);
+    const isText = typeof options[name] === 'string' && options[name].length <= 128;
+    check(isText, `${name}: a text of at most 128 characters`);
   }
   for (const [name, known] of [['policy', POLICY], ['limits', LIMITS]]) {
     const wrong = Object.keys(options[name]).filter((key) => !(key in known));

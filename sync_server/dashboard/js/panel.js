@@ -98,7 +98,7 @@ function Events({ events }) {
         'li',
         { key: event.id ?? `${event.timestamp} ${place}` },
         h('details', null,
-          h('summary', null, `${time(event.timestamp)} ${event.eventType} ${event.orderID ?? ''} (${event.metadata.source})`),
+          h('summary', null, [time(event.timestamp), event.eventType, event.orderID, event.metadata.source].join(' ')),
           h('pre', null, JSON.stringify(event, null, 2))),
       )),
   );

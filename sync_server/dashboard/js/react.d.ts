@@ -42,7 +42,9 @@ export declare function useOrderSync(orderID: string | null | undefined, options
   isLoading: boolean;
 };
 
-export declare function useConnectionHealth(options?: Whose): Omit<Health, 'since' | 'forS'> & Partial<Pick<Health, 'since' | 'forS'>>;
+export declare function useConnectionHealth(
+  options?: Whose,
+): Omit<Health, 'since' | 'forS'> & Partial<Pick<Health, 'since' | 'forS'>>;
 
 export declare function useOrderStageChange(
   orderID: string | null | undefined,

@@ -1,6 +1,6 @@
 /** The newest events of one view: at most 100, at most an hour old, each once. An immutable array after each change. */
 
-import { asKept, MAX_EVENTS, RETENTION_MS } from './store.js';
+import { asKept, MAX_EVENTS, withoutOld } from './store.js';
 
 export class Recent {
   #events = Object.freeze([]);
@@ -23,13 +23,11 @@ export class Recent {
   add(events, source) {
     const nowMs = this.#wallMs();
     const receivedAt = new Date(nowMs).toISOString();
-    const known = new Set(this.#events.map(({ id }) => id));
-    const fresh = events.filter(({ id }) => id === undefined || !known.has(id)).map((event) =>
+    const isKnown = ({ id }) => id !== undefined && this.#events.some((event) => event.id === id);
+    const fresh = events.filter((event) => !isKnown(event)).map((event) =>
       event.metadata ? event : asKept(event, { receivedAt, processed: true, acknowledged: false, source }));
-    const kept = [...this.#events, ...fresh].filter(
-      ({ metadata }) => !(Date.parse(metadata.receivedAt) < nowMs - RETENTION_MS),
-    );
-    if (!fresh.length && kept.length === this.#events.length) return false;
+    const kept = withoutOld(fresh.length ? [...this.#events, ...fresh] : this.#events, nowMs);
+    if (kept === this.#events) return false;
     this.#events = Object.freeze(kept.slice(-MAX_EVENTS));
     return true;
   }

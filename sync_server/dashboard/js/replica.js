@@ -9,6 +9,7 @@
 
 import { delayS } from './backoff.js';
 import { leavesGap } from './cursor.js';
+import { Refused } from './errors.js';
 import { SNAPSHOT_PATH } from './http.js';
 import { allCarried, carried, KINDS } from './kinds.js';
 import { Overlay } from './overlay.js';
@@ -85,7 +86,7 @@ export class Replica {
     return list;
   }
 
-  /** `{document, pending, failed}`: keys of queued actions that concern it, and the last action that failed, or null. */
+  /** `{document, pending, failed}`: keys of queued actions that concern it, the last one that failed, or null. */
   entry(plural, id) {
     const failed = this.#failed.findLast((action) => concerns(action, plural, id)) ?? null;
     return { document: this.get(plural, id), pending: this.#overlay.pending(plural, id), failed };
@@ -120,9 +121,8 @@ export class Replica {
         return;
       } catch (error) {
         if (abort.signal.aborted) return;
-        const { status } = error;
-        this.problem = error.problem ?? { title: error.message, status: status ?? null };
-        if (status !== undefined && status !== null && status >= 400 && status < 500 && ![401, 408, 425, 429].includes(status)) {
+        this.problem = error.problem ?? { title: error.message, status: error.status ?? null };
+        if (error instanceof Refused || error.status === 403) {
           this.#setStatus('failed');
           return;
         }
@@ -134,10 +134,12 @@ export class Replica {
 
   async #fetch(signal) {
     const documents = new Map(this.#kinds.map(({ plural }) => [plural, new Map()]));
-    const params = { kinds: this.#kinds.map(({ plural }) => plural).join(','), limit: PAGE_LIMIT, ...this.#filter.params() };
+    const kinds = this.#kinds.map(({ plural }) => plural).join(',');
+    const params = { kinds, limit: PAGE_LIMIT, ...this.#filter.params() };
     let cursor = '';
     for (let pageToken; ; ) {
-      const page = await this.#http.get(SNAPSHOT_PATH, { params: pageToken ? { ...params, pageToken } : params, signal });
+      if (pageToken) params.pageToken = pageToken;
+      const page = await this.#http.get(SNAPSHOT_PATH, { params: { ...params }, signal });
       cursor ||= String(page.cursor ?? '');
       for (const { kind, id, version, document } of allCarried(page, this.#kinds)) {
         const known = documents.get(kind.plural).get(id);

@@ -43,14 +43,15 @@ export class Store {
     const text = this.#read(this.#key);
     const document = parseObject(text);
     const isOurs = document.version === FORMAT_VERSION;
+    const { lastConnectionTime, lastEventId } = isOurs ? document : {};
     this.sizeBytes = 2 * (text ?? '').length;
     this.#session = parseObject(this.#read(`${this.#key}:session`));
     return {
       events: this.#fresh(isOurs && Array.isArray(document.events) ? document.events.filter(isEvent) : []),
       configuration: isOurs ? objectOr(document.configuration, null) : null,
-      lastConnectionTime: isOurs && typeof document.lastConnectionTime === 'string' ? document.lastConnectionTime : null,
+      lastConnectionTime: typeof lastConnectionTime === 'string' ? lastConnectionTime : null,
       connectionMetrics: readMetrics(isOurs ? document.connectionMetrics : null),
-      lastEventId: isOurs && typeof document.lastEventId === 'string' ? document.lastEventId : null,
+      lastEventId: typeof lastEventId === 'string' ? lastEventId : null,
       access: typeof this.#session.access === 'string' ? this.#session.access : null,
       resync: typeof this.#session.resync === 'string' ? this.#session.resync : '',
     };
@@ -145,9 +146,7 @@ export class Store {
   }
 
   #fresh(events) {
-    const oldestMs = this.#wallMs() - RETENTION_MS;
-    const isFresh = (event) => !(Date.parse(event.metadata.receivedAt) < oldestMs);
-    return events.every(isFresh) ? events : events.filter(isFresh);
+    return withoutOld(events, this.#wallMs());
   }
 
   /** The newest events' texts, as many as fit. */
@@ -183,6 +182,13 @@ export class Store {
       return false;
     }
   }
+}
+
+/** `events`, oldest first, without those that came too long ago; the same array if there are none. */
+export function withoutOld(events, nowMs) {
+  let old = 0;
+  while (old < events.length && Date.parse(events[old].metadata.receivedAt) < nowMs - RETENTION_MS) old += 1;
+  return old ? events.slice(old) : events;
 }
 
 /** The format's configuration block. One id is written as text, several as a list. */

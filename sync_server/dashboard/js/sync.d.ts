@@ -21,7 +21,9 @@ export type EntityKey =
 export declare const ENTITY_KEYS: readonly EntityKey[];
 
 /** Event types AND any of the entities; texts may be comma lists. Without either: everything. */
-export type FilterLike = Filter | ({ eventTypes?: string | readonly string[] } & Partial<Record<EntityKey, string | readonly string[]>>);
+export type FilterLike =
+  | Filter
+  | ({ eventTypes?: string | readonly string[] } & Partial<Record<EntityKey, string | readonly string[]>>);
 
 export declare class Filter {
   /** Throws ConfigurationError. */
@@ -118,7 +120,8 @@ export interface Metrics {
 /** The persistence format, version 1.0.0. */
 export interface PersistedState {
   events: SyncEvent[];
-  configuration: { eventTypes?: string[]; autoReconnect?: boolean; maxReconnectAttempts?: number } & Partial<Record<EntityKey, string | string[]>>;
+  configuration: { eventTypes?: string[]; autoReconnect?: boolean; maxReconnectAttempts?: number }
+    & Partial<Record<EntityKey, string | string[]>>;
   lastConnectionTime: string | null;
   connectionMetrics: { totalConnections: number; totalEvents: number; uptime: number };
   lastEventId: string | null;
@@ -316,7 +319,10 @@ export declare class SyncClient {
 
   on(type: 'resync', handler: Handler<Notice<{ reason: string }>>): End;
   on(type: 'sync_applied', handler: Handler<Notice<{ action: Action; answer: Record<string, any> }>>): End;
-  on(type: 'sync_failed', handler: Handler<Notice<{ action: Action; problem: Problem; current: Record<string, any> | null }>>): End;
+  on(
+    type: 'sync_failed',
+    handler: Handler<Notice<{ action: Action; problem: Problem; current: Record<string, any> | null }>>,
+  ): End;
   on(type: 'connected' | 'caught_up' | 'heartbeat' | 'goodbye' | 'polling_data_refresh', handler: Handler<Notice>): End;
   on(type: string, handler: Handler<Envelope>): End;
   onOrder(orderID: string, handler: Handler<Envelope>): End;
@@ -356,9 +362,9 @@ export declare class SyncClient {
   export(): PersistedState;
   acknowledge(event: string | SyncEvent): boolean;
   /** Throws RequestFailed. */
-  page(params: Record<string, string>): Promise<Record<string, any>>;
+  page(params: Record<string, string | number>): Promise<Record<string, any>>;
   /** Throws RequestFailed. */
-  get(path: string, params?: Record<string, string>): Promise<Record<string, any>>;
+  get(path: string, params?: Record<string, string | number>): Promise<Record<string, any>>;
 }
 
 export declare const CONTROL_TYPES: readonly string[];

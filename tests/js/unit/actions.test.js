@@ -8,21 +8,37 @@ import { Tokens } from '/js/tokens.js';
 import { equal, ok, scriptedFetch, settle, test, throws, until } from './harness.js';
 
 const applied = ({ path }) => ({ body: { order: { orderID: path.split('/')[4], version: 2 }, cursor: 'aaaaaaaa.9' } });
-const refusal = (status, more = {}) => ({ status, body: { type: 'about:blank', title: 'No', detail: 'not so', ...more } });
+const refusal = (status, more = {}) => ({
+  status,
+  body: { type: 'about:blank', title: 'No', detail: 'not so', ...more },
+});
 
 /** One tab's queue over a real IndexedDB; `name` is shared by tabs of one browser. */
-async function make(time, { answer = applied, name = newId(), token = null, onConflict = null, lead = true, database } = {}) {
+async function make(
+  time,
+  { answer = applied, name = newId(), token = null, onConflict = null, lead = true, database } = {},
+) {
   const fetch = scriptedFetch(answer);
   const { clock, wallMs } = time;
   const tokens = new Tokens(token);
   const http = new Http({
-    baseUrl: '/', fetch, tokens, breaker: new Breaker({ clock, rng: () => 0.5 }), clock, clientId: 'till-1',
+    baseUrl: '/',
+    fetch,
+    tokens,
+    breaker: new Breaker({ clock, rng: () => 0.5 }),
+    clock,
+    clientId: 'till-1',
     csrf: { header: 'X-CSRF-Token', cookie: 'order_sync_csrf' },
   });
   const seen = { ended: [], shared: [] };
   const actions = new Actions({
-    database: database ?? new ActionDatabase({ indexedDB, name }), http, commands: COMMANDS, clientId: 'till-1',
-    rng: () => 0.001, wallMs, onConflict,
+    database: database ?? new ActionDatabase({ indexedDB, name }),
+    http,
+    commands: COMMANDS,
+    clientId: 'till-1',
+    rng: () => 0.001,
+    wallMs,
+    onConflict,
     share: (message) => seen.shared.push(message),
     handlers: {
       changed: () => {},
@@ -39,17 +55,43 @@ async function make(time, { answer = applied, name = newId(), token = null, onCo
 test('commands are sent in order, with a key each', async ({ time }) => {
   const { actions, fetch, seen, move, keys } = await make(time);
   const sent = ['A', 'B', 'C'].map((id) => move(id, id === 'C' ? { ifMatch: 7 } : {}));
-  equal(actions.pending.map(({ given }) => given.orderID), ['A', 'B', 'C'], 'shown at once');
+  equal(
+    actions.pending.map(({ given }) => given.orderID),
+    ['A', 'B', 'C'],
+    'shown at once',
+  );
   const outcomes = await Promise.all(sent.map(({ outcome }) => outcome));
-  equal(outcomes.map(({ status }) => status), ['applied', 'applied', 'applied']);
-  equal(fetch.requests.map(({ method, path, body }) => [method, path, body]), ['A', 'B', 'C'].map(
-    (id) => ['POST', `/api/v1/orders/${id}/stage`, { newStage: 'in_progress' }],
-  ));
-  equal(keys(), sent.map(({ key }) => key));
-  equal(fetch.requests.map(({ headers }) => [headers['X-Client-ID'], headers['If-Match'] ?? null]), [
-    ['till-1', null], ['till-1', null], ['till-1', '"7"'],
-  ]);
-  equal([seen.ended, actions.list], [[['A', 'applied'], ['B', 'applied'], ['C', 'applied']], []]);
+  equal(
+    outcomes.map(({ status }) => status),
+    ['applied', 'applied', 'applied'],
+  );
+  equal(
+    fetch.requests.map(({ method, path, body }) => [method, path, body]),
+    ['A', 'B', 'C'].map((id) => ['POST', `/api/v1/orders/${id}/stage`, { newStage: 'in_progress' }]),
+  );
+  equal(
+    keys(),
+    sent.map(({ key }) => key),
+  );
+  equal(
+    fetch.requests.map(({ headers }) => [headers['X-Client-ID'], headers['If-Match'] ?? null]),
+    [
+      ['till-1', null],
+      ['till-1', null],
+      ['till-1', '"7"'],
+    ],
+  );
+  equal(
+    [seen.ended, actions.list],
+    [
+      [
+        ['A', 'applied'],
+        ['B', 'applied'],
+        ['C', 'applied'],
+      ],
+      [],
+    ],
+  );
 });
 
 test('state-changing requests carry the CSRF token of the cookie', async ({ time }) => {
@@ -61,25 +103,45 @@ test('state-changing requests carry the CSRF token of the cookie', async ({ time
 });
 
 test('a refusal does not hold up the rest', async ({ time }) => {
-  const { actions, move, seen } = await make(time, { answer: (request) => (request.path.includes('/B/') ? refusal(422) : applied(request)) });
+  const { actions, move, seen } = await make(time, {
+    answer: (request) => (request.path.includes('/B/') ? refusal(422) : applied(request)),
+  });
   const sent = ['A', 'B', 'C'].map((id) => move(id));
   const outcomes = await Promise.all(sent.map(({ outcome }) => outcome));
-  equal(outcomes.map(({ status }) => status), ['applied', 'rejected', 'applied']);
+  equal(
+    outcomes.map(({ status }) => status),
+    ['applied', 'rejected', 'applied'],
+  );
   equal([outcomes[1].problem.detail, seen.ended[1]], ['not so', ['B', 'rejected']]);
-  equal(actions.failed.map(({ given, state, problem }) => [given.orderID, state, problem.status ?? problem.title]), [['B', 'failed', 'No']]);
+  equal(
+    actions.failed.map(({ given, state, problem }) => [given.orderID, state, problem.status ?? problem.title]),
+    [['B', 'failed', 'No']],
+  );
 });
 
 test('what may pass is sent again with the same key', async ({ time }) => {
   time.install();
   const answers = [
-    () => { throw new TypeError('Failed to fetch'); }, () => refusal(503, { type: 'outcome-unknown' }), () => refusal(429),
-    () => ({ status: 200, body: '<html>log in to the hotel</html>' }), () => refusal(408), () => refusal(425), applied,
+    () => {
+      throw new TypeError('Failed to fetch');
+    },
+    () => refusal(503, { type: 'outcome-unknown' }),
+    () => refusal(429),
+    () => ({ status: 200, body: '<html>log in to the hotel</html>' }),
+    () => refusal(408),
+    () => refusal(425),
+    applied,
   ];
   const { move, keys, fetch } = await make(time, { answer: (request, number) => answers[number - 1](request) });
   const { key, outcome } = move('A');
   let status;
-  outcome.then((ended) => { status = ended.status; });
-  await until(async () => { await time.advance(15); return status !== undefined; });
+  outcome.then((ended) => {
+    status = ended.status;
+  });
+  await until(async () => {
+    await time.advance(15);
+    return status !== undefined;
+  });
   equal([status, fetch.requests.length], ['applied', answers.length]);
   equal(new Set(keys()), new Set([key]));
 });
@@ -92,7 +154,10 @@ test('a reload in the middle sends it again with the same key, before the rest',
   first.actions.lead(false);
   const second = await make(time, { name: first.name });
   await until(() => second.actions.list.length === 0);
-  equal(second.keys(), sent.map(({ key }) => key));
+  equal(
+    second.keys(),
+    sent.map(({ key }) => key),
+  );
   const third = await make(time, { name: first.name });
   equal([third.actions.list, third.fetch.requests], [[], []]);
 });
@@ -103,7 +168,10 @@ test('twenty actions queued offline are each sent once after a reload', async ({
   await Promise.all(sent.map(({ saved }) => saved));
   const second = await make(time, { name: first.name });
   await until(() => second.actions.list.length === 0);
-  equal(second.keys(), sent.map(({ key }) => key));
+  equal(
+    second.keys(),
+    sent.map(({ key }) => key),
+  );
 });
 
 test('failed ones are still there after a reload', async ({ time }) => {
@@ -134,14 +202,24 @@ test('a retry is a new command with a new key, a discarded one is gone', async (
 
 test('a program may rebase what met a conflict', async ({ time }) => {
   const { move, fetch, seen, actions } = await make(time, {
-    answer: (request, number) => (number === 1 ? refusal(409, { current: { order: { orderID: 'A', stage: 'completed', version: 3 } } }) : applied(request)),
-    onConflict: ({ given, current }) => (current.order.stage === 'completed' ? { ...given, newStage: 'cancelled' } : null),
+    answer: (request, number) =>
+      number === 1
+        ? refusal(409, { current: { order: { orderID: 'A', stage: 'completed', version: 3 } } })
+        : applied(request),
+    onConflict: ({ given, current }) =>
+      current.order.stage === 'completed' ? { ...given, newStage: 'cancelled' } : null,
   });
   move('A');
   await until(() => fetch.requests.length === 2 && actions.list.length === 0);
   const [first, second] = fetch.requests;
-  equal([second.body, first.headers['Idempotency-Key'] === second.headers['Idempotency-Key']], [{ newStage: 'cancelled' }, false]);
-  equal(seen.ended.map(([, status]) => status), ['rejected', 'applied']);
+  equal(
+    [second.body, first.headers['Idempotency-Key'] === second.headers['Idempotency-Key']],
+    [{ newStage: 'cancelled' }, false],
+  );
+  equal(
+    seen.ended.map(([, status]) => status),
+    ['rejected', 'applied'],
+  );
 });
 
 test('without a login it pauses and goes on after one', async ({ time }) => {
@@ -162,7 +240,10 @@ test('an expired token is renewed once, in place', async ({ time }) => {
     answer: (request) => (request.headers.Authorization === 'Bearer t1' ? refusal(401) : applied(request)),
   });
   equal((await move('A').outcome).status, 'applied');
-  equal(fetch.requests.map(({ headers }) => headers.Authorization), ['Bearer t1', 'Bearer t2']);
+  equal(
+    fetch.requests.map(({ headers }) => headers.Authorization),
+    ['Bearer t1', 'Bearer t2'],
+  );
 });
 
 test('what may be forgotten by the server is parked for a person', async ({ time }) => {
@@ -191,11 +272,37 @@ test('one tab sends for all, and all learn how it ended', async ({ time }) => {
 });
 
 test('what ended while the disk was read is not brought back by it', async ({ time }) => {
-  const action = { key: 'k', n: 1, name: 'orders.delete', given: { orderID: 'A' }, ifMatch: null, clientId: 'x', state: 'queued', createdAt: '', firstSentMs: 1 };
+  const action = {
+    key: 'k',
+    n: 1,
+    name: 'orders.delete',
+    given: { orderID: 'A' },
+    ifMatch: null,
+    clientId: 'x',
+    state: 'queued',
+    createdAt: '',
+    firstSentMs: 1,
+  };
   let give;
-  const database = { all: () => new Promise((resolve) => { give = resolve; }), put() {}, delete() {}, problem: '' };
+  const database = {
+    all: () =>
+      new Promise((resolve) => {
+        give = resolve;
+      }),
+    put() {},
+    delete() {},
+    problem: '',
+  };
   const { clock } = time;
-  const actions = new Actions({ database, http: {}, commands: COMMANDS, clientId: 'x', share: () => {}, clock, handlers: { changed: () => {}, ended: () => {} } });
+  const actions = new Actions({
+    database,
+    http: {},
+    commands: COMMANDS,
+    clientId: 'x',
+    share: () => {},
+    clock,
+    handlers: { changed: () => {}, ended: () => {} },
+  });
   const loading = actions.load();
   actions.hear({ kind: 'ended', action, outcome: { status: 'applied', answer: {} } });
   give([action]);
@@ -212,7 +319,10 @@ test('who takes over sends what the other was sending', async ({ time }) => {
   leader.seen.shared.forEach((message) => next.actions.hear(message));
   next.actions.lead(true);
   await until(() => next.actions.list.length === 0);
-  equal(next.keys(), sent.map(({ key }) => key));
+  equal(
+    next.keys(),
+    sent.map(({ key }) => key),
+  );
 });
 
 test('without IndexedDB it works from memory, and says so', async ({ time }) => {
@@ -230,10 +340,18 @@ test('a command that cannot be one is told at once', async ({ time }) => {
 
 test('a request is path, body and nothing else', () => {
   const request = (name, given) => Object.values(requestOf(COMMANDS[name], given));
-  equal(request('orders.changeStage', { orderID: 'a/b ü', newStage: 'x' }), ['POST', 'api/v1/orders/a%2Fb%20%C3%BC/stage', { newStage: 'x' }]);
+  equal(request('orders.changeStage', { orderID: 'a/b ü', newStage: 'x' }), [
+    'POST',
+    'api/v1/orders/a%2Fb%20%C3%BC/stage',
+    { newStage: 'x' },
+  ]);
   equal(request('queues.leave', { queueID: 'q', orderID: 'o' }), ['DELETE', 'api/v1/queues/q/entries/o', undefined]);
   equal(request('bays.finishJob', { bayID: 'b', jobID: 'j' }), ['POST', 'api/v1/bays/b/jobs/j/finish', undefined]);
-  equal(request('orders.edit', { orderID: 'o', notes: null, items: undefined }), ['PATCH', 'api/v1/orders/o', { notes: null }]);
+  equal(request('orders.edit', { orderID: 'o', notes: null, items: undefined }), [
+    'PATCH',
+    'api/v1/orders/o',
+    { notes: null },
+  ]);
 });
 
 test('ids and keys are what the server takes', () => {

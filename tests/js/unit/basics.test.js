@@ -12,7 +12,10 @@ const delay = (attempt, random, retryAfterS) =>
   delayS(attempt, { backoff: POLICY.backoff, rng: () => random, retryAfterS });
 
 test('the backoff doubles up to its cap, with full jitter', () => {
-  equal([1, 2, 3, 6, 60].map((attempt) => delay(attempt, 0.5)), [0.5, 1, 2, 15, 15]);
+  equal(
+    [1, 2, 3, 6, 60].map((attempt) => delay(attempt, 0.5)),
+    [0.5, 1, 2, 15, 15],
+  );
   equal(delay(3, 0), 0);
 });
 
@@ -28,7 +31,14 @@ test('Retry-After is read as seconds or as a date, and bounded', () => {
   const now = Date.parse('2026-11-20T10:00:00Z');
   const read = (text) => parseRetryAfter(text, now);
   equal(['7', ' 1.5 ', '99999999999', 'Fri, 20 Nov 2026 10:00:30 GMT'].map(read), [7, 1.5, MAX_RETRY_AFTER_S, 30]);
-  equal(['soon', '-3', '', '20.11.2026', null, 'Fri, 20 Nov 2026 09:00:00 GMT'].map(read), [null, null, null, null, null, 0]);
+  equal(['soon', '-3', '', '20.11.2026', null, 'Fri, 20 Nov 2026 09:00:00 GMT'].map(read), [
+    null,
+    null,
+    null,
+    null,
+    null,
+    0,
+  ]);
 });
 
 function breaker(time, random = 0.5) {
@@ -97,16 +107,28 @@ test('an answer to a request from before it opened changes nothing', ({ time }) 
 
 test('the loop guard refuses the fifth request at one cursor within half a second', () => {
   const guard = new LoopGuard();
-  equal([0, 0.1, 0.2, 0.3, 0.4, 0.6].map((nowS) => guard.allows('a', nowS)), [true, true, true, true, false, true]);
+  equal(
+    [0, 0.1, 0.2, 0.3, 0.4, 0.6].map((nowS) => guard.allows('a', nowS)),
+    [true, true, true, true, false, true],
+  );
   const other = new LoopGuard();
-  equal(['a', 'a', 'b', 'a', 'a'].map((cursor) => other.allows(cursor, 0)), [true, true, true, true, true]);
+  equal(
+    ['a', 'a', 'b', 'a', 'a'].map((cursor) => other.allows(cursor, 0)),
+    [true, true, true, true, true],
+  );
 });
 
 test('a gap in the ticks is a sleep, a slowed timer of a hidden page is none', () => {
   const detector = new SleepDetector();
-  equal([0, 1, 9].map((nowS) => detector.tick(nowS, false)), [0, 0, 7]);
+  equal(
+    [0, 1, 9].map((nowS) => detector.tick(nowS, false)),
+    [0, 0, 7],
+  );
   const hidden = new SleepDetector();
-  equal([0, 60, 119, 300].map((nowS) => hidden.tick(nowS, true)), [0, 0, 0, 180]);
+  equal(
+    [0, 60, 119, 300].map((nowS) => hidden.tick(nowS, true)),
+    [0, 0, 0, 180],
+  );
   equal(hidden.tick(360, false), 0, 'the gap began while it was hidden');
 });
 
@@ -115,8 +137,14 @@ test('cursors compare within their epoch only', () => {
   equal(['', 'x.1', 'aaaaaaaa.01', 'aaaaaaaa.-1', 'AAAAAAAA.1', null, 7].map(parseCursor), Array(7).fill(null));
   equal([isAtOrBefore('aaaaaaaa.7', 'aaaaaaaa.7'), isAtOrBefore('aaaaaaaa.8', 'aaaaaaaa.7')], [true, false]);
   equal(isAtOrBefore('bbbbbbbb.1', 'aaaaaaaa.7'), false);
-  equal([movesTo('aaaaaaaa.1', ''), movesTo('aaaaaaaa.8', 'aaaaaaaa.7'), movesTo('bbbbbbbb.8', 'aaaaaaaa.7')], [true, true, false]);
-  equal(['aaaaaaaa.7', 'aaaaaaaa.8', 'bbbbbbbb.1', null, ''].map((from) => leavesGap('aaaaaaaa.7', from)), [false, true, true, false, false]);
+  equal(
+    [movesTo('aaaaaaaa.1', ''), movesTo('aaaaaaaa.8', 'aaaaaaaa.7'), movesTo('bbbbbbbb.8', 'aaaaaaaa.7')],
+    [true, true, false],
+  );
+  equal(
+    ['aaaaaaaa.7', 'aaaaaaaa.8', 'bbbbbbbb.1', null, ''].map((from) => leavesGap('aaaaaaaa.7', from)),
+    [false, true, true, false, false],
+  );
 });
 
 const event = (eventType, about = {}) => ({ eventType, ...about });
@@ -154,6 +182,9 @@ test('a filter is told what is wrong with it', () => {
 });
 
 test('wrong options are told together', () => {
-  const error = throws(() => readOptions({ baseURL: '/', start: 'then', maxReconnectAttempts: 0, policy: { x: 1 } }), ConfigurationError);
+  const error = throws(
+    () => readOptions({ baseURL: '/', start: 'then', maxReconnectAttempts: 0, policy: { x: 1 } }),
+    ConfigurationError,
+  );
   for (const word of ['baseURL', 'start', 'maxReconnectAttempts', 'policy']) ok(error.message.includes(word), word);
 });

@@ -8,12 +8,19 @@ const snapshot = { cursor: 'fake0000.0', orders: [], queues: [], bays: [] };
 /** A client alone in its page, with a connection that does what the test says. */
 function make(time, options = {}) {
   const source = fakeEventSource();
-  const fetch = options.fetch ?? scriptedFetch(({ path }) => (path.endsWith('/snapshot') ? { body: snapshot } : { status: 503 }));
+  const fetch =
+    options.fetch ?? scriptedFetch(({ path }) => (path.endsWith('/snapshot') ? { body: snapshot } : { status: 503 }));
   const client = new SyncClient({
-    eventSourceFactory: source, fetch, wallMs: time.wallMs, indexedDB: null, storageKey: 'client', ...options,
+    eventSourceFactory: source,
+    fetch,
+    wallMs: time.wallMs,
+    indexedDB: null,
+    storageKey: 'client',
+    ...options,
   });
   const say = (type, data, more) => source.lastInstance.simulateEvent(type, data, more);
-  const open = (cursor = 'fake0000.0') => say('connected', { cursor, head: cursor, resume: 'now', heartbeatSeconds: 15 });
+  const open = (cursor = 'fake0000.0') =>
+    say('connected', { cursor, head: cursor, resume: 'now', heartbeatSeconds: 15 });
   return { client, source, say, open, fetch };
 }
 
@@ -28,13 +35,18 @@ test('nothing happens before connect', ({ time }) => {
 test('a simulated event is handed out in the very step', ({ time }) => {
   const { client, say } = make(time);
   const seen = [];
-  client.on('stage_change', (event) => { seen.push(event); });
+  client.on('stage_change', (event) => {
+    seen.push(event);
+  });
   client.connect({ orderID: 'A' });
   equal(client.state, 'connecting');
   say('connected', { clientId: 'test-client' });
   equal([client.state, client.isConnected], ['connected', true]);
   say('stage_change', { previousStage: 'empty', newStage: 'initiated', order: { orderID: 'A' } });
-  equal([seen.length, seen[0].orderID, client.latestEvent.eventType, client.events.length], [1, 'A', 'stage_change', 1]);
+  equal(
+    [seen.length, seen[0].orderID, client.latestEvent.eventType, client.events.length],
+    [1, 'A', 'stage_change', 1],
+  );
   client.disconnect();
   equal(client.state, 'closed');
 });
@@ -42,22 +54,33 @@ test('a simulated event is handed out in the very step', ({ time }) => {
 test('each state is told with before, after and reason', ({ time }) => {
   const { client, source, open } = make(time);
   const seen = [];
-  client.onStateChange(({ before, after, reason }) => { seen.push([before, after, reason]); });
+  client.onStateChange(({ before, after, reason }) => {
+    seen.push([before, after, reason]);
+  });
   client.connect();
   open();
   source.lastInstance.simulateError();
   client.disconnect();
   equal(seen, [
-    ['disconnected', 'connecting', ''], ['connecting', 'connected', ''], ['connected', 'reconnecting', 'the connection was lost'],
+    ['disconnected', 'connecting', ''],
+    ['connecting', 'connected', ''],
+    ['connected', 'reconnecting', 'the connection was lost'],
     ['reconnecting', 'closed', 'close() was called'],
   ]);
-  equal(client.transitions.map(({ after }) => after), ['connecting', 'connected', 'reconnecting', 'closed']);
+  equal(
+    client.transitions.map(({ after }) => after),
+    ['connecting', 'connected', 'reconnecting', 'closed'],
+  );
 });
 
 test('handlers hear what they ask for', ({ time }) => {
   const { client, say, open } = make(time);
   const heard = [];
-  const note = (name) => (...args) => { heard.push([name, ...args.slice(1)]); };
+  const note =
+    (name) =>
+    (...args) => {
+      heard.push([name, ...args.slice(1)]);
+    };
   client.on('*', note('all'));
   const end = client.on('payment_update', note('payment'));
   client.onOrder('B', note('order B'));
@@ -77,14 +100,20 @@ test('handlers hear what they ask for', ({ time }) => {
 test('a custom type is listened for as soon as somebody wants it', async ({ time }) => {
   const { client, say, open } = make(time, { eventTypes: ['window_opened'] });
   const heard = [];
-  client.on('door_opened', (event) => { heard.push(event.eventType); });
+  client.on('door_opened', (event) => {
+    heard.push(event.eventType);
+  });
   client.connect();
   open();
   say('door_opened', { data: {} });
-  client.on('bell', (event) => { heard.push(event.eventType); });
+  client.on('bell', (event) => {
+    heard.push(event.eventType);
+  });
   await settle();
   say('bell', { data: {} });
-  client.on('*', (event) => { heard.push(`* ${event.eventType}`); });
+  client.on('*', (event) => {
+    heard.push(`* ${event.eventType}`);
+  });
   say('window_opened', { data: {} });
   equal(heard, ['door_opened', 'bell', '* window_opened']);
   client.disconnect();
@@ -112,7 +141,9 @@ test('an hour later it begins anew, and says so', async ({ time }) => {
   time.nowMs += 3_601_000;
   const second = make(time);
   const resyncs = [];
-  second.client.on('resync', ({ data }) => { resyncs.push(data.reason); });
+  second.client.on('resync', ({ data }) => {
+    resyncs.push(data.reason);
+  });
   second.client.connect();
   await settle();
   ok(second.source.lastInstance.url.includes('lastEventId=now'));
@@ -134,7 +165,13 @@ test('start now looks at nothing of before', ({ time }) => {
 test('an event counts as processed when its handlers are done', async ({ time }) => {
   const { client, say, open } = make(time);
   let done;
-  client.on('stage_change', () => new Promise((resolve) => { done = resolve; }));
+  client.on(
+    'stage_change',
+    () =>
+      new Promise((resolve) => {
+        done = resolve;
+      }),
+  );
   client.connect();
   open();
   say('stage_change', { data: { n: 1 } });
@@ -155,7 +192,9 @@ test('what handlers were not done with comes again after a reload', async ({ tim
   first.client.disconnect();
   const second = make(time);
   const seen = [];
-  second.client.on('stage_change', ({ data }) => { seen.push(data.n); });
+  second.client.on('stage_change', ({ data }) => {
+    seen.push(data.n);
+  });
   second.client.connect();
   second.open('fake0000.1');
   await settle();
@@ -172,12 +211,16 @@ test('a resync that was not finished is told again after a reload', async ({ tim
   first.client.disconnect();
   const reasons = [];
   const second = make(time);
-  second.client.on('resync', ({ data }) => { reasons.push(data.reason); });
+  second.client.on('resync', ({ data }) => {
+    reasons.push(data.reason);
+  });
   second.client.connect();
   await settle();
   second.client.disconnect();
   const third = make(time);
-  third.client.on('resync', ({ data }) => { reasons.push(data.reason); });
+  third.client.on('resync', ({ data }) => {
+    reasons.push(data.reason);
+  });
   third.client.connect();
   await settle();
   equal(reasons, ['epoch']);
@@ -283,17 +326,24 @@ test('a replica loads when the stream stands, and after a resync', async ({ time
 
 test('a command is shown, sent, and ends with its answer', async ({ time }) => {
   const document = { orderID: 'A', version: 1, stage: 'initiated', items: [], payment: {} };
-  const fetch = scriptedFetch(({ path }) => (path.endsWith('/snapshot')
-    ? { body: { ...snapshot, orders: [document] } }
-    : { body: { order: { ...document, version: 2, stage: 'in_progress' }, cursor: 'fake0000.9' } }));
+  const fetch = scriptedFetch(({ path }) =>
+    path.endsWith('/snapshot')
+      ? { body: { ...snapshot, orders: [document] } }
+      : { body: { order: { ...document, version: 2, stage: 'in_progress' }, cursor: 'fake0000.9' } },
+  );
   const { client, open } = make(time, { fetch });
   const heard = [];
-  client.on('sync_applied', ({ data }) => { heard.push(data.action.name); });
+  client.on('sync_applied', ({ data }) => {
+    heard.push(data.action.name);
+  });
   const replica = client.replica();
   open();
   await until(() => replica.status === 'ready');
   const { outcome } = client.send('orders.changeStage', { orderID: 'A', newStage: 'in_progress' });
-  equal([replica.get('orders', 'A').stage, replica.get('orders', 'A').version, client.health.queueDepth], ['in_progress', 1, 1]);
+  equal(
+    [replica.get('orders', 'A').stage, replica.get('orders', 'A').version, client.health.queueDepth],
+    ['in_progress', 1, 1],
+  );
   await outcome;
   equal([replica.get('orders', 'A').version, client.actions.list, heard], [2, [], ['orders.changeStage']]);
   replica.close();
@@ -303,18 +353,26 @@ test('a command is shown, sent, and ends with its answer', async ({ time }) => {
 test('a refused command is told with its problem and the document as it is', async ({ time }) => {
   const document = { orderID: 'A', version: 1, stage: 'initiated', items: [], payment: {} };
   const current = { order: { ...document, version: 2, stage: 'cancelled' } };
-  const fetch = scriptedFetch(({ path }) => (path.endsWith('/snapshot')
-    ? { body: { ...snapshot, orders: [document] } } : { status: 409, body: { title: 'Conflict', detail: 'too late', current } }));
+  const fetch = scriptedFetch(({ path }) =>
+    path.endsWith('/snapshot')
+      ? { body: { ...snapshot, orders: [document] } }
+      : { status: 409, body: { title: 'Conflict', detail: 'too late', current } },
+  );
   const { client, open } = make(time, { fetch });
   const heard = [];
-  client.on('sync_failed', ({ data }) => { heard.push([data.action.given.orderID, data.problem.detail, data.current.order.version]); });
+  client.on('sync_failed', ({ data }) => {
+    heard.push([data.action.given.orderID, data.problem.detail, data.current.order.version]);
+  });
   const replica = client.replica();
   open();
   await until(() => replica.status === 'ready');
   const { outcome, key } = client.send('orders.changeStage', { orderID: 'A', newStage: 'in_progress' });
   await outcome;
   const entry = replica.entry('orders', 'A');
-  equal([heard, entry.document.stage, entry.failed.key === key, entry.pending], [[['A', 'too late', 2]], 'cancelled', true, []]);
+  equal(
+    [heard, entry.document.stage, entry.failed.key === key, entry.pending],
+    [[['A', 'too late', 2]], 'cancelled', true, []],
+  );
   replica.close();
   client.disconnect();
 });
@@ -339,19 +397,27 @@ test('wrong options and filters are told', ({ time }) => {
 test('a burst is one refresh, and none runs beside another', async ({ time }) => {
   let running = 0;
   const runs = [];
-  const debounced = new Debounced(async () => {
-    running += 1;
-    runs.push(running);
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    running -= 1;
-  }, { debounceMs: 5, atMostMs: 20, failed: () => {} });
+  const debounced = new Debounced(
+    async () => {
+      running += 1;
+      runs.push(running);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      running -= 1;
+    },
+    { debounceMs: 5, atMostMs: 20, failed: () => {} },
+  );
   for (let n = 0; n < 5; n += 1) debounced.trigger();
   await until(() => runs.length === 1);
   debounced.trigger();
   await until(() => runs.length === 2);
   equal(runs, [1, 1]);
   const began = performance.now();
-  const steady = new Debounced(() => { runs.push('steady'); }, { debounceMs: 50, atMostMs: 60, failed: () => {} });
+  const steady = new Debounced(
+    () => {
+      runs.push('steady');
+    },
+    { debounceMs: 50, atMostMs: 60, failed: () => {} },
+  );
   while (!runs.includes('steady')) {
     steady.trigger();
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -363,7 +429,9 @@ test('a burst is one refresh, and none runs beside another', async ({ time }) =>
 
 test('the two events of one change of stage are one', () => {
   const seen = [];
-  const take = stageChanges((event, before, after) => { seen.push(`${before} ${after}`); });
+  const take = stageChanges((event, before, after) => {
+    seen.push(`${before} ${after}`);
+  });
   const event = (seq, eventType, previousStage, newStage) =>
     take({ id: `aaaaaaaa.${seq}`, eventType, orderID: 'A', data: { previousStage, newStage } });
   event(1, 'stage_change', 'empty', 'initiated');

@@ -9,7 +9,9 @@ import { Tokens } from '/js/tokens.js';
 import { equal, ok, scriptedFetch, settle, test } from './harness.js';
 
 const CURSOR = 'aaaaaaaa.5';
-const page = (more = {}) => ({ body: { events: [], cursor: CURSOR, head: CURSOR, upToDate: true, pollAfterMs: 1000, ...more } });
+const page = (more = {}) => ({
+  body: { events: [], cursor: CURSOR, head: CURSOR, upToDate: true, pollAfterMs: 1000, ...more },
+});
 
 /** A connection in time that stands still, with a network that does what the test says. */
 function make(time, { answer = () => page(), policy = {}, token = null, filter = {}, baseUrl = '/' } = {}) {
@@ -21,11 +23,18 @@ function make(time, { answer = () => page(), policy = {}, token = null, filter =
   const rng = () => 0.5;
   const breaker = new Breaker({ clock, rng });
   const http = new Http({
-    baseUrl, fetch, tokens, breaker, clock, clientId: 'me', csrf: { header: 'X-CSRF-Token', cookie: 'csrf' },
+    baseUrl,
+    fetch,
+    tokens,
+    breaker,
+    clock,
+    clientId: 'me',
+    csrf: { header: 'X-CSRF-Token', cookie: 'csrf' },
   });
   const seen = { states: [], numbers: [], resyncs: [], opened: 0 };
   const intake = new Intake({
-    clock, wallMs,
+    clock,
+    wallMs,
     handlers: {
       events: (events) => seen.numbers.push(...events.map(({ data }) => data.n)),
       resync: (reason) => seen.resyncs.push(reason),
@@ -33,14 +42,29 @@ function make(time, { answer = () => page(), policy = {}, token = null, filter =
     },
   });
   const connection = new Connection({
-    http, intake, clock, rng, factory, policy: { ...POLICY, ...policy }, limits: LIMITS, isHidden: () => false,
-    filter: () => Filter.read(filter), types: () => ['connected', 'heartbeat', 'goodbye', 'reset', 'stage_change'],
+    http,
+    intake,
+    clock,
+    rng,
+    factory,
+    policy: { ...POLICY, ...policy },
+    limits: LIMITS,
+    isHidden: () => false,
+    filter: () => Filter.read(filter),
+    types: () => ['connected', 'heartbeat', 'goodbye', 'reset', 'stage_change'],
     changed: (before, after) => after.state !== before.state && seen.states.push(`${after.state}: ${after.reason}`),
-    opened: () => { seen.opened += 1; },
+    opened: () => {
+      seen.opened += 1;
+    },
   });
-  const open = (more = {}) => factory.lastInstance.simulateEvent('connected', {
-    cursor: CURSOR, head: CURSOR, resume: 'now', heartbeatSeconds: 15, ...more,
-  });
+  const open = (more = {}) =>
+    factory.lastInstance.simulateEvent('connected', {
+      cursor: CURSOR,
+      head: CURSOR,
+      resume: 'now',
+      heartbeatSeconds: 15,
+      ...more,
+    });
   const event = (n) => factory.lastInstance.simulateEvent('stage_change', { data: { n } }, { id: `aaaaaaaa.${n}` });
   return { connection, factory, fetch, seen, intake, open, event, http, breaker, tokens };
 }
@@ -62,7 +86,8 @@ test('every source gets a ticket of its own', async ({ time }) => {
   let tickets = 0;
   const { connection, factory, fetch, open } = make(time, {
     token: async () => 'secret',
-    answer: ({ path }) => (path.endsWith('/tickets') ? { status: 201, body: { ticket: `t${(tickets += 1)}` } } : page()),
+    answer: ({ path }) =>
+      path.endsWith('/tickets') ? { status: 201, body: { ticket: `t${(tickets += 1)}` } } : page(),
   });
   connection.signal(Signal.CONNECT);
   await settle();
@@ -71,16 +96,21 @@ test('every source gets a ticket of its own', async ({ time }) => {
   factory.lastInstance.simulateError();
   await time.advance(1);
   ok(factory.lastInstance.url.includes('ticket=t2') && factory.lastInstance.url.includes(`lastEventId=${CURSOR}`));
-  equal(fetch.requests.map(({ method, path, headers }) => [method, path, headers.Authorization]), [
-    ['POST', '/api/v1/auth/tickets', 'Bearer secret'], ['POST', '/api/v1/auth/tickets', 'Bearer secret'],
-  ]);
+  equal(
+    fetch.requests.map(({ method, path, headers }) => [method, path, headers.Authorization]),
+    [
+      ['POST', '/api/v1/auth/tickets', 'Bearer secret'],
+      ['POST', '/api/v1/auth/tickets', 'Bearer secret'],
+    ],
+  );
   ok(!factory.instances.some(({ url }) => url.includes('secret')));
 });
 
 test('a refused ticket asks for one new token, then it is over', async ({ time }) => {
   let tokens = 0;
   const { connection, factory, seen } = make(time, {
-    token: () => `token${(tokens += 1)}`, answer: () => ({ status: 401, body: { detail: 'expired' } }),
+    token: () => `token${(tokens += 1)}`,
+    answer: () => ({ status: 401, body: { detail: 'expired' } }),
   });
   connection.signal(Signal.CONNECT);
   await time.advance(60);
@@ -90,7 +120,8 @@ test('a refused ticket asks for one new token, then it is over', async ({ time }
 test('a token that expires is renewed and the stream goes on at the cursor', async ({ time }) => {
   let tokens = 0;
   const { connection, factory, seen, open, event } = make(time, {
-    token: () => `token${(tokens += 1)}`, answer: () => ({ status: 201, body: { ticket: 't' } }),
+    token: () => `token${(tokens += 1)}`,
+    answer: () => ({ status: 201, body: { ticket: 't' } }),
   });
   connection.signal(Signal.CONNECT);
   await settle();
@@ -105,16 +136,28 @@ test('a token that expires is renewed and the stream goes on at the cursor', asy
 });
 
 test('the poll says why a stream was refused', async ({ time }) => {
-  const states = { 204: 'closed', 401: 'failed', 403: 'failed', 400: 'failed', 404: 'failed', 429: 'error', 500: 'error' };
+  const states = {
+    204: 'closed',
+    401: 'failed',
+    403: 'failed',
+    400: 'failed',
+    404: 'failed',
+    429: 'error',
+    500: 'error',
+  };
   for (const [status, told] of Object.entries(states)) {
     const { connection, factory, fetch, seen } = make(time, {
-      filter: { orderID: 'A' }, answer: () => ({ status: Number(status), body: { detail: 'because' }, headers: { 'Retry-After': '7' } }),
+      filter: { orderID: 'A' },
+      answer: () => ({ status: Number(status), body: { detail: 'because' }, headers: { 'Retry-After': '7' } }),
     });
     connection.signal(Signal.CONNECT);
     factory.lastInstance.simulateError({ refused: true });
     await settle();
     equal(seen.states.at(-1).split(':')[0], told, status);
-    equal(fetch.requests.map(({ params }) => params), [{ orderID: 'A', limit: '1' }]);
+    equal(
+      fetch.requests.map(({ params }) => params),
+      [{ orderID: 'A', limit: '1' }],
+    );
     if (told === 'error') equal(connection.machine.notBeforeS > time.clock() + 6.9, true, 'Retry-After');
     connection.abandon();
   }
@@ -132,9 +175,15 @@ test('a stream that is refused while polls are answered is tried again', async (
 
 test('five failed attempts lead to polling, and a probe back', async ({ time }) => {
   const { connection, factory, fetch, seen, open, event } = make(time, {
-    answer: ({ params }, number) => page(number === 1 ? {
-      events: [{ id: 'aaaaaaaa.6', eventType: 'stage_change', data: { n: 6 } }], cursor: 'aaaaaaaa.6',
-    } : { cursor: params.after }),
+    answer: ({ params }, number) =>
+      page(
+        number === 1
+          ? {
+              events: [{ id: 'aaaaaaaa.6', eventType: 'stage_change', data: { n: 6 } }],
+              cursor: 'aaaaaaaa.6',
+            }
+          : { cursor: params.after },
+      ),
   });
   connection.signal(Signal.CONNECT);
   for (let n = 1; n <= 5; n += 1) {
@@ -205,7 +254,10 @@ test('a goodbye for a dead log is waited out', async ({ time }) => {
 test('an expired cursor while polling goes on at the head, not at once', async ({ time }) => {
   const { connection, factory, fetch, seen, intake } = make(time, {
     policy: { maxReconnectAttempts: 1 },
-    answer: (_, number) => (number === 1 ? { status: 410, body: { reason: 'expired', head: 'aaaaaaaa.90' } } : page({ cursor: 'aaaaaaaa.90' })),
+    answer: (_, number) =>
+      number === 1
+        ? { status: 410, body: { reason: 'expired', head: 'aaaaaaaa.90' } }
+        : page({ cursor: 'aaaaaaaa.90' }),
   });
   connection.signal(Signal.CONNECT);
   factory.lastInstance.simulateError();
@@ -217,7 +269,8 @@ test('an expired cursor while polling goes on at the head, not at once', async (
 
 test('five failed polls open the breaker, and streams go on being tried', async ({ time }) => {
   const { connection, factory, fetch, breaker } = make(time, {
-    policy: { maxReconnectAttempts: 1 }, answer: () => ({ status: 502, body: 'bad gateway' }),
+    policy: { maxReconnectAttempts: 1 },
+    answer: () => ({ status: 502, body: 'bad gateway' }),
   });
   connection.signal(Signal.CONNECT);
   factory.lastInstance.simulateError();
@@ -242,7 +295,8 @@ test('a server that lets nobody stay is not asked in a loop', async ({ time }) =
 
 test('a page that promises more and brings nothing is not asked for again at once', async ({ time }) => {
   const { connection, factory, fetch } = make(time, {
-    policy: { maxReconnectAttempts: 1 }, answer: () => page({ hasMore: true, pollAfterMs: 3000 }),
+    policy: { maxReconnectAttempts: 1 },
+    answer: () => page({ hasMore: true, pollAfterMs: 3000 }),
   });
   connection.signal(Signal.CONNECT);
   factory.lastInstance.simulateError();
@@ -273,7 +327,11 @@ test('after a sleep it reconnects at once', async ({ time }) => {
 });
 
 test('offline ends a stream if the server is really gone', async ({ time }) => {
-  const { connection, seen, open } = make(time, { answer: () => { throw new TypeError('Failed to fetch'); } });
+  const { connection, seen, open } = make(time, {
+    answer: () => {
+      throw new TypeError('Failed to fetch');
+    },
+  });
   connection.signal(Signal.CONNECT);
   open();
   connection.suspect();
@@ -288,6 +346,34 @@ test('offline means nothing if the server is on this machine', async ({ time }) 
   connection.suspect();
   await settle();
   equal(seen.states.at(-1), 'connected: ');
+});
+
+test('a page that polls and is looked at again polls at once', async ({ time }) => {
+  const { connection, factory, fetch } = make(time, {
+    policy: { maxReconnectAttempts: 1 },
+    answer: () => page({ pollAfterMs: 60_000 }),
+  });
+  connection.signal(Signal.CONNECT);
+  factory.lastInstance.simulateError();
+  await time.advance(5);
+  connection.look();
+  await settle();
+  equal(polls(fetch).length, 1, 'not yet');
+  await time.advance(9);
+  connection.look();
+  await settle();
+  equal(polls(fetch).length, 2);
+});
+
+test('a page that waits and is looked at again tries at once', async ({ time }) => {
+  const { connection, factory, open } = make(time, {
+    policy: { backoff: { baseS: 600, factor: 1, capS: 600 }, patienceS: 900 },
+  });
+  connection.signal(Signal.CONNECT);
+  open();
+  factory.lastInstance.simulateError();
+  connection.look();
+  equal(factory.instances.length, 2);
 });
 
 test('nothing runs any more after abandon', async ({ time }) => {

@@ -67,7 +67,11 @@ function show(value) {
     if (item instanceof Set) return { Set: [...item] };
     if (typeof item === 'bigint' || item === undefined) return String(item);
     if (item !== null && typeof item === 'object' && !Array.isArray(item)) {
-      return Object.fromEntries(Object.keys(item).sort().map((key) => [key, item[key]]));
+      return Object.fromEntries(
+        Object.keys(item)
+          .sort()
+          .map((key) => [key, item[key]]),
+      );
     }
     return item;
   });
@@ -115,8 +119,10 @@ export class FakeTime {
     const endMs = this.nowMs + seconds * 1000;
     await settle();
     for (;;) {
-      const [id, timer] = [...this.#timers].filter(([, { dueMs }]) => dueMs <= endMs)
-        .sort(([a, x], [b, y]) => x.dueMs - y.dueMs || a - b)[0] ?? [];
+      const [id, timer] =
+        [...this.#timers]
+          .filter(([, { dueMs }]) => dueMs <= endMs)
+          .sort(([a, x], [b, y]) => x.dueMs - y.dueMs || a - b)[0] ?? [];
       if (timer === undefined) break;
       this.nowMs = Math.max(this.nowMs, timer.dueMs);
       if (timer.everyMs === null) this.#timers.delete(id);
@@ -132,7 +138,8 @@ export class FakeTime {
 /** Let promises and message channels have their turn. */
 export async function settle(rounds = 3) {
   for (let round = 0; round < rounds; round += 1) {
-    await new Promise((resolve) => { // not a timer: nested ones take 4 ms
+    await new Promise((resolve) => {
+      // not a timer: nested ones take 4 ms
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = resolve;
       port2.postMessage(null);
@@ -149,7 +156,10 @@ export function scriptedFetch(answer) {
   const fetch = async (href, init) => {
     const url = new URL(href);
     const request = {
-      method: init.method, path: url.pathname, params: Object.fromEntries(url.searchParams), headers: init.headers,
+      method: init.method,
+      path: url.pathname,
+      params: Object.fromEntries(url.searchParams),
+      headers: init.headers,
       body: init.body === undefined ? undefined : JSON.parse(init.body),
     };
     requests.push(request);

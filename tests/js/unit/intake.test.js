@@ -8,7 +8,9 @@ const envelope = (n, more = {}) => ({ id: id(n), eventType: 'stage_change', data
 function make(time, given = {}) {
   const told = { numbers: [], sources: [], resyncs: [], controls: [], cursors: [] };
   const intake = new Intake({
-    clock: time.clock, wallMs: time.wallMs, ...given,
+    clock: time.clock,
+    wallMs: time.wallMs,
+    ...given,
     handlers: {
       events: (events, source) => {
         told.numbers.push(...events.map(({ data }) => data.n));
@@ -98,8 +100,15 @@ test('the 410 of a poll is a reset', ({ time }) => {
 
 test('what should be an event and is none is counted, and the feed goes on', ({ time }) => {
   const { intake, told, event } = make(time);
-  const wrong = ['{', '[]', '"x"', '{"id":"aaaaaaaa.2"}', '{"id":"aaaaaaaa.9","eventType":"stage_change","data":{}}',
-    '{"id":"aaaaaaaa.2","eventType":"other","data":{}}', '{"id":"aaaaaaaa.2","eventType":"stage_change","data":[]}'];
+  const wrong = [
+    '{',
+    '[]',
+    '"x"',
+    '{"id":"aaaaaaaa.2"}',
+    '{"id":"aaaaaaaa.9","eventType":"stage_change","data":{}}',
+    '{"id":"aaaaaaaa.2","eventType":"other","data":{}}',
+    '{"id":"aaaaaaaa.2","eventType":"stage_change","data":[]}',
+  ];
   event(1);
   for (const text of wrong) intake.take('stage_change', text, id(2));
   event(3);

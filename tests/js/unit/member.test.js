@@ -6,11 +6,17 @@ import { equal, ok, settle, test } from './harness.js';
 const id = (n) => `aaaaaaaa.${n}`;
 const event = (n, orderID = 'A') => ({ id: id(n), eventType: 'stage_change', data: { n }, orderID });
 const batch = (from, to) => ({
-  from: from === null ? null : id(from), to: id(to), source: 'sse',
+  from: from === null ? null : id(from),
+  to: id(to),
+  source: 'sse',
   events: Array.from({ length: to - (from ?? to - 1) }, (_, place) => event((from ?? to - 1) + place + 1)),
 });
 
-function make({ page = () => { throw new Error('not expected'); } } = {}) {
+function make({
+  page = () => {
+    throw new Error('not expected');
+  },
+} = {}) {
   const seen = { numbers: [], resyncs: [], told: [], ready: [], errors: [], pages: [], wanted: 0 };
   const member = new Member({
     rng: () => 0.5,
@@ -19,16 +25,29 @@ function make({ page = () => { throw new Error('not expected'); } } = {}) {
       return page(params, seen.pages.length);
     },
     handlers: {
-      wanting: () => { seen.wanted += 1; },
-      told: (events) => { seen.told.push(...events.map(({ data }) => data.n)); },
-      resync: (reason) => { seen.resyncs.push(reason); },
+      wanting: () => {
+        seen.wanted += 1;
+      },
+      told: (events) => {
+        seen.told.push(...events.map(({ data }) => data.n));
+      },
+      resync: (reason) => {
+        seen.resyncs.push(reason);
+      },
       failed: (error) => seen.errors.push(error.message),
     },
   });
-  const listen = (filter = {}, more = {}) => member.subscribe({
-    filter: Filter.read(filter), handler: ({ data }) => { seen.numbers.push(data.n); },
-    ready: (cursor) => { seen.ready.push(cursor); }, ...more,
-  });
+  const listen = (filter = {}, more = {}) =>
+    member.subscribe({
+      filter: Filter.read(filter),
+      handler: ({ data }) => {
+        seen.numbers.push(data.n);
+      },
+      ready: (cursor) => {
+        seen.ready.push(cursor);
+      },
+      ...more,
+    });
   return { member, seen, listen };
 }
 
@@ -52,7 +71,10 @@ test('what overlaps is handed out once', () => {
 
 test('a gap is fetched before what came after it', async () => {
   const { member, seen, listen } = make({
-    page: ({ after }) => ({ events: [event(Number(after.split('.')[1]) + 1)], cursor: id(Number(after.split('.')[1]) + 1) }),
+    page: ({ after }) => ({
+      events: [event(Number(after.split('.')[1]) + 1)],
+      cursor: id(Number(after.split('.')[1]) + 1),
+    }),
   });
   listen({ orderID: 'A' });
   member.welcome(1, id(3));
@@ -61,7 +83,13 @@ test('a gap is fetched before what came after it', async () => {
   equal(seen.numbers, []);
   await settle();
   equal(seen.numbers, [4, 5, 6, 7, 8]);
-  equal(seen.pages.map(({ after, orderID }) => [after, orderID]), [[id(3), 'A'], [id(4), 'A']]);
+  equal(
+    seen.pages.map(({ after, orderID }) => [after, orderID]),
+    [
+      [id(3), 'A'],
+      [id(4), 'A'],
+    ],
+  );
 });
 
 test('a gap that cannot be fetched yet is fetched later', async ({ time }) => {
@@ -80,7 +108,11 @@ test('a gap that cannot be fetched yet is fetched later', async ({ time }) => {
 });
 
 test('a gap that is gone for good is a resync', async () => {
-  const { member, seen, listen } = make({ page: () => { throw new CursorLost('410', { problem: { reason: 'expired' } }); } });
+  const { member, seen, listen } = make({
+    page: () => {
+      throw new CursorLost('410', { problem: { reason: 'expired' } });
+    },
+  });
   listen();
   member.welcome(1, id(3));
   member.take(batch(50, 52));
@@ -161,7 +193,13 @@ test('each gets what its filter lets through; raw ones get all', () => {
   const { member, seen, listen } = make();
   const raw = [];
   listen({ orderID: 'A' });
-  member.subscribe({ filter: Filter.read({ orderID: 'Z' }), isRaw: true, handler: ({ data }) => { raw.push(data.n); } });
+  member.subscribe({
+    filter: Filter.read({ orderID: 'Z' }),
+    isRaw: true,
+    handler: ({ data }) => {
+      raw.push(data.n);
+    },
+  });
   member.welcome(2, id(0));
   member.take({ from: id(0), to: id(3), source: 'sse', events: [event(1, 'A'), event(2, 'B'), event(3, 'Z')] });
   equal([seen.numbers, raw, seen.told], [[1], [1, 2, 3], [1, 3]]);
@@ -169,8 +207,18 @@ test('each gets what its filter lets through; raw ones get all', () => {
 
 test('a handler that throws does not stop the others', async () => {
   const { member, seen, listen } = make();
-  member.subscribe({ filter: Filter.read({}), handler: () => { throw new Error('mine'); } });
-  member.subscribe({ filter: Filter.read({}), handler: async () => { throw new Error('later'); } });
+  member.subscribe({
+    filter: Filter.read({}),
+    handler: () => {
+      throw new Error('mine');
+    },
+  });
+  member.subscribe({
+    filter: Filter.read({}),
+    handler: async () => {
+      throw new Error('later');
+    },
+  });
   listen();
   member.welcome(3, id(0));
   const pending = member.take(batch(0, 1));
@@ -182,7 +230,11 @@ test('who has left is not told, and wishes grow smaller', () => {
   const { member, seen, listen } = make();
   const end = listen({ orderID: 'A' });
   listen({ orderID: 'B', eventTypes: ['x'] });
-  equal(member.wishes(), { serial: 2, filters: [{ orderID: ['A'] }, { orderID: ['B'], eventTypes: ['x'] }], types: ['x'] });
+  equal(member.wishes(), {
+    serial: 2,
+    filters: [{ orderID: ['A'] }, { orderID: ['B'], eventTypes: ['x'] }],
+    types: ['x'],
+  });
   member.welcome(2, id(0));
   end();
   equal([member.wishes().filters.length, member.isReady, seen.wanted], [1, true, 3]);

@@ -1,17 +1,36 @@
 import { ReactDOM, ReactDOMServer, createElement as h, useEffect, useState } from 'react';
 
 import {
-  SyncDebugPanel, SyncManagerProvider, useConnectionHealth, useDashboardSync, useOrderStageChange, useOrderSync,
-  useQueueSync, useSyncClient, useSyncManager, useWashingBaySync,
+  SyncDebugPanel,
+  SyncManagerProvider,
+  useConnectionHealth,
+  useDashboardSync,
+  useOrderStageChange,
+  useOrderSync,
+  useQueueSync,
+  useSyncClient,
+  useSyncManager,
+  useWashingBaySync,
 } from '/js/react.js';
 import { fakeEventSource } from '/js/testing.js';
 import { equal, ok, scriptedFetch, settle, test, until } from './harness.js';
 
 const queue = { queueID: 'q', name: 'Q', paused: false, entries: [], nextTicket: 1, version: 1 };
 const job = { jobID: 'j', orderID: 'A', service: 'wash', startedAt: 'now', expectedSeconds: 900, progress: 10 };
-const bays = [{ bayID: '1', name: 'One', status: 'occupied', job, version: 1 }, { bayID: '2', name: 'Two', status: 'available', version: 1 }];
+const bays = [
+  { bayID: '1', name: 'One', status: 'occupied', job, version: 1 },
+  { bayID: '2', name: 'Two', status: 'available', version: 1 },
+];
 const shop = scriptedFetch(({ path, params, body }) => {
-  if (path.endsWith('/snapshot')) return { body: { cursor: 'fake0000.0', orders: [], queues: [queue], bays: bays.filter(({ bayID }) => !params.bayID || bayID === params.bayID) } };
+  if (path.endsWith('/snapshot'))
+    return {
+      body: {
+        cursor: 'fake0000.0',
+        orders: [],
+        queues: [queue],
+        bays: bays.filter(({ bayID }) => !params.bayID || bayID === params.bayID),
+      },
+    };
   if (path.endsWith('/queues/q')) return { body: { queue: { ...queue, ...body, version: 2 }, cursor: 'fake0000.9' } };
   return { status: 503 };
 });
@@ -22,10 +41,15 @@ async function render(Component, { props = {}, options = {}, source = fakeEventS
   document.body.append(container);
   const root = ReactDOM.createRoot(container);
   const show = async (more = {}) => {
-    ReactDOM.flushSync(() => root.render(
-      h(SyncManagerProvider, { eventSourceFactory: source, fetch: shop, indexedDB: null, ...options },
-        Component && h(Component, { ...props, ...more })),
-    ));
+    ReactDOM.flushSync(() =>
+      root.render(
+        h(
+          SyncManagerProvider,
+          { eventSourceFactory: source, fetch: shop, indexedDB: null, ...options },
+          Component && h(Component, { ...props, ...more }),
+        ),
+      ),
+    );
     await settle();
   };
   await show();
@@ -92,14 +116,20 @@ test('useSyncManager with a filter connects by itself, for its tenant', async ()
   ok(seen.one.client === seen.same && seen.other !== seen.same);
   equal([seen.same.tenantId, seen.other.tenantId, seen.other.clientId], ['tenant-123', 'other', 'till-3']);
   await page.unmount();
-  equal(Object.keys(localStorage).filter((key) => !key.endsWith(':session')), ['order-sync:tenant-123']);
+  equal(
+    Object.keys(localStorage).filter((key) => !key.endsWith(':session')),
+    ['order-sync:tenant-123'],
+  );
 });
 
 test('useOrderSync gives events, the latest, and whether it is loading', async () => {
-  const page = await render(({ orderID }) => {
-    const { events, latestEvent, isLoading } = useOrderSync(orderID);
-    return `${events.length} ${latestEvent?.eventType} ${isLoading}`;
-  }, { props: { orderID: 'A' } });
+  const page = await render(
+    ({ orderID }) => {
+      const { events, latestEvent, isLoading } = useOrderSync(orderID);
+      return `${events.length} ${latestEvent?.eventType} ${isLoading}`;
+    },
+    { props: { orderID: 'A' } },
+  );
   equal(page.text(), '0 undefined true');
   await page.open();
   equal(page.text(), '0 undefined false');
@@ -109,11 +139,19 @@ test('useOrderSync gives events, the latest, and whether it is loading', async (
 });
 
 test('useConnectionHealth has the words of the seed', async () => {
-  const page = await render(() => {
-    const health = useConnectionHealth();
-    useOrderSync('A');
-    return `${health.status} ${health.isPollingFallback}`;
-  }, { options: { maxReconnectAttempts: 1, fetch: scriptedFetch(() => ({ body: { events: [], cursor: 'fake0000.0', pollAfterMs: 60000 } })) } });
+  const page = await render(
+    () => {
+      const health = useConnectionHealth();
+      useOrderSync('A');
+      return `${health.status} ${health.isPollingFallback}`;
+    },
+    {
+      options: {
+        maxReconnectAttempts: 1,
+        fetch: scriptedFetch(() => ({ body: { events: [], cursor: 'fake0000.0', pollAfterMs: 60000 } })),
+      },
+    },
+  );
   equal(page.text(), 'reconnecting false');
   await page.open();
   equal(page.text(), 'healthy false');
@@ -126,14 +164,23 @@ test('useConnectionHealth has the words of the seed', async () => {
 
 test('useOrderStageChange calls the newest handler, once for each change', async () => {
   const seen = [];
-  const page = await render(({ name }) => {
-    useOrderStageChange('A', (event, before, after) => { seen.push(`${name} ${before} ${after}`); });
-    return null;
-  }, { props: { name: 'first' } });
+  const page = await render(
+    ({ name }) => {
+      useOrderStageChange('A', (event, before, after) => {
+        seen.push(`${name} ${before} ${after}`);
+      });
+      return null;
+    },
+    { props: { name: 'first' } },
+  );
   await page.open();
   const data = { previousStage: 'empty', newStage: 'initiated' };
   await page.say('stage_change', { data, orderID: 'A' });
-  await page.say('order_stage_change', { data: { ...data, order: { orderID: 'A', version: 2 } }, version: 2, orderID: 'A' });
+  await page.say('order_stage_change', {
+    data: { ...data, order: { orderID: 'A', version: 2 } },
+    version: 2,
+    orderID: 'A',
+  });
   await page.say('stage_change', { data, orderID: 'B' });
   await page.show({ name: 'second' });
   await page.say('stage_change', { data: { previousStage: 'initiated', newStage: 'cancelled' }, orderID: 'A' });
@@ -144,11 +191,17 @@ test('useOrderStageChange calls the newest handler, once for each change', async
 test('useDashboardSync refreshes once for a burst, and after a resync', async () => {
   let refreshed = 0;
   const page = await render(() => {
-    useDashboardSync(() => { refreshed += 1; }, { debounceMs: 5 });
+    useDashboardSync(
+      () => {
+        refreshed += 1;
+      },
+      { debounceMs: 5 },
+    );
     return null;
   });
   await page.open();
-  for (let n = 0; n < 10; n += 1) page.source.lastInstance.simulateEvent('order_created', { data: {}, orderID: `${n}` });
+  for (let n = 0; n < 10; n += 1)
+    page.source.lastInstance.simulateEvent('order_created', { data: {}, orderID: `${n}` });
   await until(() => refreshed === 1);
   await page.say('reset', { reason: 'epoch', head: 'fake0001.0' }, { id: 'fake0001.0' });
   await until(() => refreshed === 2);
@@ -183,25 +236,47 @@ test('useWashingBaySync gives the jobs of one bay', async () => {
   const at = (progress, version) => ({ ...bays[0], job: { ...job, progress }, version });
   await page.say('job_progress', { data: { bay: at(55, 2) }, version: 2, bayID: '1' });
   equal(page.text(), 'false j 55 / j active');
-  await page.say('bay_updated', { data: { bay: { bayID: '1', name: 'One', status: 'cleaning', version: 3 } }, version: 3, bayID: '1' });
+  await page.say('bay_updated', {
+    data: { bay: { bayID: '1', name: 'One', status: 'cleaning', version: 3 } },
+    version: 3,
+    bayID: '1',
+  });
   await page.say('job_completed', { data: { bayID: '1', job: { ...job, progress: 100 } }, bayID: '1' });
   equal(page.text(), 'false  / j completed');
   await page.unmount();
 });
 
 test('what is hydrated is what was sent, whatever the browser remembers', async () => {
-  localStorage.setItem('order-sync:default', JSON.stringify({
-    events: [{ id: 'fake0000.1', eventType: 'stage_change', data: {}, orderID: 'A', timestamp: '',
-      metadata: { receivedAt: new Date().toISOString(), processed: true, acknowledged: false, source: 'sse' } }],
-    lastEventId: 'fake0000.1', lastConnectionTime: new Date().toISOString(), version: '1.0.0',
-  }));
+  localStorage.setItem(
+    'order-sync:default',
+    JSON.stringify({
+      events: [
+        {
+          id: 'fake0000.1',
+          eventType: 'stage_change',
+          data: {},
+          orderID: 'A',
+          timestamp: '',
+          metadata: { receivedAt: new Date().toISOString(), processed: true, acknowledged: false, source: 'sse' },
+        },
+      ],
+      lastEventId: 'fake0000.1',
+      lastConnectionTime: new Date().toISOString(),
+      version: '1.0.0',
+    }),
+  );
   const source = fakeEventSource();
   const Page = () => {
     const { connectionState } = useSyncManager();
     const { events } = useOrderSync('A');
     const { status } = useConnectionHealth();
     const { queues } = useQueueSync();
-    return h('div', null, `${connectionState} ${events.length} ${status} ${queues.length}`, h(SyncDebugPanel, { className: 'x' }));
+    return h(
+      'div',
+      null,
+      `${connectionState} ${events.length} ${status} ${queues.length}`,
+      h(SyncDebugPanel, { className: 'x' }),
+    );
   };
   const tree = () => h(SyncManagerProvider, { eventSourceFactory: source, fetch: shop, indexedDB: null }, h(Page));
   const html = ReactDOMServer.renderToString(tree());
@@ -219,7 +294,9 @@ test('what is hydrated is what was sent, whatever the browser remembers', async 
 });
 
 test('a component that comes and goes leaves no connection behind', async () => {
-  const page = await render(({ isThere }) => (isThere ? h(OrderPage, { orderID: 'A' }) : null), { props: { isThere: true } });
+  const page = await render(({ isThere }) => (isThere ? h(OrderPage, { orderID: 'A' }) : null), {
+    props: { isThere: true },
+  });
   await page.open();
   await page.show({ isThere: false });
   equal(page.source.lastInstance.readyState, 2);
@@ -257,7 +334,16 @@ test('a client that was given stays its owner’s', async () => {
     const client = useSyncClient();
     const [isThere, setThere] = useState(true);
     Object.assign(seen, { client, setThere });
-    return isThere ? h(SyncManagerProvider, { client }, h(() => { seen.inner = useSyncClient(); return null; })) : null;
+    return isThere
+      ? h(
+          SyncManagerProvider,
+          { client },
+          h(() => {
+            seen.inner = useSyncClient();
+            return null;
+          }),
+        )
+      : null;
   };
   const page = await render(Outer);
   seen.client.connect();

@@ -6,12 +6,18 @@ import { configuration, Store } from '/js/store.js';
 import { equal, ok, test } from './harness.js';
 
 const envelope = (n) => ({
-  id: `aaaaaaaa.${n}`, eventType: 'stage_change', timestamp: '2026-11-20T10:00:00.000Z', data: { n }, orderID: 'A',
+  id: `aaaaaaaa.${n}`,
+  eventType: 'stage_change',
+  timestamp: '2026-11-20T10:00:00.000Z',
+  data: { n },
+  orderID: 'A',
 });
 const metrics = { totalConnections: 3, totalEvents: 15, uptime: 45000 };
 const facts = (lastEventId) => ({
   configuration: configuration(Filter.read({ orderID: 'A' }), { maxReconnectAttempts: 5 }),
-  lastConnectionTime: '2026-11-20T09:59:00.000Z', connectionMetrics: metrics, lastEventId,
+  lastConnectionTime: '2026-11-20T09:59:00.000Z',
+  connectionMetrics: metrics,
+  lastEventId,
 });
 
 function make(time, { storage = localStorage, cursor = 'aaaaaaaa.9' } = {}) {
@@ -26,11 +32,12 @@ test('the document is the persistence format, to the letter', ({ time }) => {
   const store = make(time);
   store.add([envelope(1)], 'sse');
   store.write();
-  const text = '{"events":[{"id":"aaaaaaaa.1","eventType":"stage_change","data":{"n":1},"orderID":"A",'
-    + '"timestamp":"2026-11-20T10:00:00.000Z","metadata":{"receivedAt":"2026-11-20T10:00:00.000Z","processed":false,'
-    + '"acknowledged":false,"source":"sse"}}],"configuration":{"orderID":"A","eventTypes":[],"autoReconnect":true,'
-    + '"maxReconnectAttempts":5},"lastConnectionTime":"2026-11-20T09:59:00.000Z","connectionMetrics":'
-    + '{"totalConnections":3,"totalEvents":15,"uptime":45000},"lastEventId":"aaaaaaaa.9","version":"1.0.0"}';
+  const text =
+    '{"events":[{"id":"aaaaaaaa.1","eventType":"stage_change","data":{"n":1},"orderID":"A",' +
+    '"timestamp":"2026-11-20T10:00:00.000Z","metadata":{"receivedAt":"2026-11-20T10:00:00.000Z","processed":false,' +
+    '"acknowledged":false,"source":"sse"}}],"configuration":{"orderID":"A","eventTypes":[],"autoReconnect":true,' +
+    '"maxReconnectAttempts":5},"lastConnectionTime":"2026-11-20T09:59:00.000Z","connectionMetrics":' +
+    '{"totalConnections":3,"totalEvents":15,"uptime":45000},"lastEventId":"aaaaaaaa.9","version":"1.0.0"}';
   equal(localStorage.getItem('k'), text);
 });
 
@@ -42,7 +49,13 @@ test('what is kept is found again, whole', ({ time }) => {
   store.remember({ access: 'viewer', resync: 'epoch' });
   store.write();
   const saved = new Store({ storage: localStorage, key: 'k', wallMs: time.wallMs }).load();
-  equal(saved.events.map(({ metadata }) => [metadata.processed, metadata.acknowledged]), [[true, false], [false, true]]);
+  equal(
+    saved.events.map(({ metadata }) => [metadata.processed, metadata.acknowledged]),
+    [
+      [true, false],
+      [false, true],
+    ],
+  );
   equal([saved.lastEventId, saved.access, saved.resync], ['aaaaaaaa.9', 'viewer', 'epoch']);
   equal(saved.connectionMetrics, metrics);
 });
@@ -58,14 +71,22 @@ test('one hundred events are kept, for an hour', async ({ time }) => {
   equal(store.events.length, 100);
   await time.advance(1800);
   store.write();
-  equal(kept().events.map(({ data }) => data.n), [121]);
+  equal(
+    kept().events.map(({ data }) => data.n),
+    [121],
+  );
   equal(kept().connectionMetrics, metrics);
 });
 
 test('a burst is one write, a quarter of a second later', async ({ time }) => {
   time.install();
   let writes = 0;
-  const storage = { getItem: () => null, setItem: () => { writes += 1; } };
+  const storage = {
+    getItem: () => null,
+    setItem: () => {
+      writes += 1;
+    },
+  };
   const store = make(time, { storage });
   for (let n = 0; n < 50; n += 1) store.add([envelope(n)], 'sse');
   await time.advance(0.2);
@@ -77,7 +98,9 @@ test('a burst is one write, a quarter of a second later', async ({ time }) => {
 test('a full storage keeps the newest events', ({ time }) => {
   const limited = {
     text: null,
-    getItem() { return this.text; },
+    getItem() {
+      return this.text;
+    },
     setItem(_, text) {
       if (text.length > 3000) throw new DOMException('full', 'QuotaExceededError');
       this.text = text;
@@ -96,12 +119,23 @@ test('events of great size do not fill the storage', ({ time }) => {
   const store = make(time);
   for (let n = 0; n < 20; n += 1) store.add([{ ...envelope(n), data: { n, text: 'x'.repeat(250_000) } }], 'sse');
   store.write();
-  equal(kept().events.map(({ data }) => data.n).at(-1), 19);
+  equal(
+    kept()
+      .events.map(({ data }) => data.n)
+      .at(-1),
+    19,
+  );
   ok(localStorage.getItem('k').length < 2_200_000);
 });
 
 test('nothing sound in storage is no trouble', ({ time }) => {
-  for (const text of ['{', '[]', 'null', '{"version":"2.0.0","events":[1]}', '{"version":"1.0.0","events":[1,{"id":2}],"connectionMetrics":{"uptime":"x"}}']) {
+  for (const text of [
+    '{',
+    '[]',
+    'null',
+    '{"version":"2.0.0","events":[1]}',
+    '{"version":"1.0.0","events":[1,{"id":2}],"connectionMetrics":{"uptime":"x"}}',
+  ]) {
     localStorage.setItem('k', text);
     localStorage.setItem('k:session', text);
     const saved = new Store({ storage: localStorage, key: 'k', wallMs: time.wallMs }).load();
@@ -112,8 +146,12 @@ test('nothing sound in storage is no trouble', ({ time }) => {
 
 test('storage that may not be touched is told, and does no harm', ({ time }) => {
   const forbidden = {
-    getItem() { throw new DOMException('no', 'SecurityError'); },
-    setItem() { throw new DOMException('no', 'SecurityError'); },
+    getItem() {
+      throw new DOMException('no', 'SecurityError');
+    },
+    setItem() {
+      throw new DOMException('no', 'SecurityError');
+    },
   };
   const store = make(time, { storage: forbidden });
   store.add([envelope(1)], 'sse');
@@ -144,7 +182,10 @@ test('recent events are each there once, and the array is another one only after
   ok(!recent.add([envelope(2)], 'sse'));
   ok(recent.events === before && Object.isFrozen(before));
   ok(recent.acknowledge('aaaaaaaa.2') && !recent.acknowledge('aaaaaaaa.2'));
-  equal(recent.events.map(({ metadata }) => metadata.acknowledged), [false, true]);
+  equal(
+    recent.events.map(({ metadata }) => metadata.acknowledged),
+    [false, true],
+  );
 });
 
 test('the status has five words', () => {

@@ -1,0 +1,72 @@
+"""The client's commands are the server's: every documented one is a method, which asks for what is documented.
+
+That routes and documents agree is shown in tests/server/test_openapi.py.
+"""
+
+import asyncio
+import inspect
+from typing import Any
+
+import pytest
+
+from sync_client import SyncClient
+from sync_client.pending import PendingCommand
+from sync_core.domain.catalog import DOMAIN
+from sync_core.domain.command import Command
+from tests.server.test_openapi import read_api
+
+COMMANDS = [pytest.param(command, id=f"{command.target.kind}.{command.name}") for command in DOMAIN.commands]
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The server's OpenAPI document."""
+    return asyncio.run(read_api(tmp_path_factory.mktemp("api"))).document
+
+
+def method_of(command: Command) -> inspect.Signature:
+    client = SyncClient("http://shop", replica=True, cache=False)
+    return inspect.signature(getattr(getattr(client, command.target.plural), command.name))
+
+
+def body_of(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the request's body."""
+    if "requestBody" not in operation:
+        return {"properties": {}}
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    found: dict[str, Any] = schema
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_a_method_that_takes_what_is_documented(command: Command, document: dict[str, Any]) -> None:
+    operation = document["paths"]["/api/v1" + command.path][command.method.lower()]
+    path = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
+    body = body_of(operation, document)
+    parameters = method_of(command).parameters
+    assert list(parameters)[: len(path)] == path
+    assert set(parameters) == {*path, *body["properties"], "if_match"}
+    needed = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
+    assert needed == {*path, *body.get("required", ())}
+
+
+def test_every_documented_way_to_change_a_document_is_a_command(document: dict[str, Any]) -> None:
+    plurals = {kind.plural for kind in DOMAIN.kinds.values()}
+    changing = {
+        (method.upper(), path.removeprefix("/api/v1"))
+        for path, operations in document["paths"].items()
+        for method in operations
+        if method in ("post", "put", "patch", "delete") and path.split("/")[3] in plurals
+    }
+    assert changing == {(command.method, command.path) for command in DOMAIN.commands}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_sent_goes_to_the_route_with_what_stands_in_no_path(command: Command) -> None:
+    values = {name: f"id-{name}" for name in command.path_parameters}
+    given = command.input.model_construct(_fields_set=set(values), **values)
+    pending = PendingCommand("key", command, given, 0)
+    assert pending.path == command.path.format(**values)
+    assert pending.body() in (None, b"{}")
