@@ -129,6 +129,26 @@ def watch(
 
 
 @app.command()
+def board(
+    url: UrlArgument = DEFAULT_URL,
+    name: Annotated[str, typer.Option("--name", help="Another one, for a second board on this machine.")] = "board",
+    cache_dir: DirOption = None,
+    for_s: Annotated[float | None, typer.Option("--for", min=0, help="End after so many seconds.")] = None,
+    token: TokenOption = None,
+) -> None:
+    """Show the shop's bays and queues as they change: who is in which bay for how long, and who waits.
+
+    It keeps the shop on this machine: without a connection it shows what was last known. Where standard output is no
+    terminal: a line for each bay, queue and order, and again for each that changes.
+    Exit status 0 when it was stopped, 1 when the server does not let it in or sends it away.
+    """
+    from sync_client.console.board import board as show_board  # only here: it brings the domain along
+
+    client = SyncClient(url, token=token, client_name=name, cache_dir=cache_dir, replica=True)
+    _run(show_board(client, for_s=for_s))
+
+
+@app.command()
 def status(
     url: UrlArgument = DEFAULT_URL,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0, help="How long to try, in seconds.")] = 10.0,
