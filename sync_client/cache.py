@@ -33,6 +33,7 @@ __all__ = [
     "APPLICATION_ID",
     "EVENT_COLUMNS",
     "FORMAT_VERSION",
+    "OLDEST_VERSION",
     "CacheDamaged",
     "SQLiteCache",
     "cache_files",
@@ -41,7 +42,8 @@ __all__ = [
 
 APPLICATION_ID = 0x6F73796E  # "osyn"
 FORMAT_VERSION = 2
-_OLDEST_VERSION = 1
+OLDEST_VERSION = 1
+"""That can be brought up to date; a look at it works as it is."""
 _SCHEMA = """
 CREATE TABLE events (
   n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, type TEXT NOT NULL, envelope TEXT NOT NULL,
@@ -125,7 +127,7 @@ class SQLiteCache:
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             application_id = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            is_ours = application_id == APPLICATION_ID and _OLDEST_VERSION <= version <= FORMAT_VERSION
+            is_ours = application_id == APPLICATION_ID and OLDEST_VERSION <= version <= FORMAT_VERSION
             if tables and not is_ours:
                 db.close()
                 self._move_aside("foreign")

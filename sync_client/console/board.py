@@ -1,12 +1,11 @@
-"""``sync-client board``: the shop's bays and queues, live, from a replica; a line for each change where nobody watches."""
+"""``sync-client board``: the shop's bays and queues, live, from a replica. Lines where nobody watches."""
 
 import asyncio
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from sync_client.client import SyncClient
 from sync_client.collections import Collection
 from sync_client.console.check import gave_up
 from sync_client.console.screen import err, live, out, status_line, stop_on_signals
+from sync_client.console.watch import Outages
 from sync_client.errors import ClientError
 from sync_client.health import Health
 from sync_client.states import State
@@ -80,7 +80,7 @@ async def board(client: SyncClient, *, for_s: float | None = None) -> int:
     stop_on_signals(stop)
     async with client:
         works = [client.wait_for(State.CLOSED, State.FAILED), stop.wait(), _show(client)]
-        tasks = [asyncio.ensure_future(work) for work in works]  # type: ignore[arg-type]
+        tasks = [asyncio.ensure_future(work) for work in works]
         done, _ = await asyncio.wait(tasks, timeout=for_s, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -117,37 +117,37 @@ def _floor(client: SyncClient, jobs: Jobs) -> Floor:
 
 
 def picture(floor: Floor, *, width: int, height: int) -> RenderableType:
-    """*height* lines at most; bays come first."""
-    head = status_line(floor.health)
-    if not floor.fresh:
-        head.append(" · loading", style="yellow")
-    counts = Text(" · ".join(f"{count} {stage.replace('_', ' ')}" for stage, count in sorted(floor.stages.items())))
-    counts.no_wrap, counts.overflow = True, "ellipsis"
+    """*height* lines at most; bays come first, but never alone."""
     free = height - 4
-    bays = _fitting(floor.bays, free - min(len(floor.queues), 2) if floor.queues else free)
-    queues = _fitting(floor.queues, free - len(bays))
-    return Group(
-        head,
-        Text("orders: ", style="bold") + (counts if counts.plain else Text("none", style="bright_black")),
-        _bays(bays, floor, more=len(floor.bays) - len(bays), width=width),
-        _queues(queues, more=len(floor.queues) - len(queues)),
-    )
+    bays = floor.bays[: max(free - min(len(floor.queues), 2), 1)]
+    queues = floor.queues[: max(free - len(bays), 1)]
+    hidden = {"bays": len(floor.bays) - len(bays), "queues": len(floor.queues) - len(queues)}
+    return Group(_head(floor), _counts(floor, hidden), _bays(bays, floor, width=width), _queues(queues))
 
 
-def _fitting(rows: Sequence[Any], count: int) -> Sequence[Any]:
-    return rows[: max(count, 1)]
+def _head(floor: Floor) -> Text:
+    head = status_line(floor.health)
+    return head if floor.fresh else head.append(" · loading", style="yellow")
 
 
-def _bays(bays: Sequence[Bay], floor: Floor, *, more: int, width: int) -> Table:
-    table = _table("bays", more, [("bay", 2), ("status", 2), ("order", 3), ("job", 2)])
-    bar_width = BAR_WIDTH if width >= 80 else 8
+def _counts(floor: Floor, hidden: Mapping[str, int]) -> Text:
+    counts = Text(no_wrap=True, overflow="ellipsis")
+    if more := ", ".join(f"{count} {name}" for name, count in hidden.items() if count):
+        counts.append(f"not shown: {more} · ", style="yellow")
+    stages = [f"{count} {stage.replace('_', ' ')}" for stage, count in sorted(floor.stages.items())]
+    return counts.append("orders: ", style="bold").append(" · ".join(stages) or "none")
+
+
+def _bays(bays: Sequence[Bay], floor: Floor, *, width: int) -> Table:
+    table = _table({"bays": 2, "status": 2, "order": 3, "job": 2})
+    bar_width = BAR_WIDTH if width >= 80 else BAR_WIDTH // 4
     table.add_column("done", no_wrap=True, width=bar_width)
     table.add_column("left", no_wrap=True, justify="right", min_width=len("59:59"))
     for bay in bays:
         status = Text(bay.status.value.replace("_", " "), style=_COLOURS[bay.status])
         job = bay.job
         if job is None:
-            table.add_row(Text(bay.name), status, "", "", "", "")
+            table.add_row(Text(bay.name), status)
             continue
         bar = ProgressBar(total=100, completed=job.progress, width=bar_width)
         left = _clock(floor.left_s.get(bay.bayID, 0.0))
@@ -155,10 +155,10 @@ def _bays(bays: Sequence[Bay], floor: Floor, *, more: int, width: int) -> Table:
     return table
 
 
-def _queues(queues: Sequence[Queue], *, more: int) -> Table:
-    table = _table("queues", more, [("queue", 2)])
+def _queues(queues: Sequence[Queue]) -> Table:
+    table = _table({"queues": 2})
     table.add_column("waiting", no_wrap=True, justify="right", min_width=len("waiting"))
-    table.add_column("next", no_wrap=True, overflow="ellipsis", ratio=8)
+    table.add_column("who", no_wrap=True, overflow="ellipsis", ratio=8)
     for queue in queues:
         name = Text(queue.name)
         if queue.paused:
@@ -167,12 +167,11 @@ def _queues(queues: Sequence[Queue], *, more: int) -> Table:
     return table
 
 
-def _table(title: str, more: int, columns: Iterable[tuple[str, int]]) -> Table:
-    title += f" (and {more} more)" if more else ""
-    table = Table(box=None, expand=True, pad_edge=False, header_style="bright_black")
-    for number, (name, ratio) in enumerate(columns):
-        table.add_column(title if number == 0 else name, no_wrap=True, overflow="ellipsis", ratio=ratio,
-                         header_style="bold" if number == 0 else None)  # fmt: skip
+def _table(columns: Mapping[str, int]) -> Table:
+    """One without a frame; *columns* with their shares of the width."""
+    table = Table(box=None, expand=True, pad_edge=False, header_style="bold")
+    for name, ratio in columns.items():
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=ratio)
     return table
 
 
@@ -210,12 +209,21 @@ def order_line(order: Order) -> str:
 
 
 async def _print_changes(client: SyncClient) -> None:
-    """A line for each document, and again for each that reads differently from then on."""
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(
-            _print_each(client.bays, bay_line), _print_each(client.queues, queue_line),
-            _print_each(client.orders, order_line),
-        )  # fmt: skip
+    """A line for each document, and again for each that reads differently from then on, while somebody reads."""
+    works = [
+        _print_each(client.bays, bay_line),
+        _print_each(client.queues, queue_line),
+        _print_each(client.orders, order_line),
+        _tell_outages(client),
+    ]
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
 
 
 async def _print_each(collection: Collection[Any], line_of: Callable[[Any], str]) -> None:
@@ -225,11 +233,20 @@ async def _print_each(collection: Collection[Any], line_of: Callable[[Any], str]
         changed = [line for document_id, line in lines.items() if shown.get(document_id) != line]
         gone = [f"{shown[document_id].partition(':')[0]}: gone" for document_id in shown.keys() - lines.keys()]
         shown = lines
-        _print(changed + sorted(gone))
+        if not _printed(changed + sorted(gone)):
+            return
 
 
-def _print(lines: Sequence[str]) -> None:
-    """Raises ClientError where they cannot be written; a reader that is gone ends the program in peace."""
+async def _tell_outages(client: SyncClient) -> None:
+    outages = Outages(client.base_url)
+    while True:
+        if news := outages.news(client.health, now_s=time.monotonic()):
+            err.print(f"sync-client: {news}", markup=False)
+        await asyncio.sleep(REFRESH_S)
+
+
+def _printed(lines: Sequence[str]) -> bool:
+    """Whether anybody reads. Raises ClientError where they cannot be written."""
     try:
         for line in lines:
             print(line)  # noqa: T201 - no wrapping, no markup
@@ -238,5 +255,6 @@ def _print(lines: Sequence[str]) -> None:
         # What could not be written would be tried again at the end of the program.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(exc, BrokenPipeError):
-            raise asyncio.CancelledError from None
+            return False
         raise ClientError(f"standard output cannot be written: {exc}") from exc
+    return True

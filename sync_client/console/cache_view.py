@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_client.cache import APPLICATION_ID, EVENT_COLUMNS, FORMAT_VERSION, cache_files, record_of
+from sync_client.cache import APPLICATION_ID, EVENT_COLUMNS, FORMAT_VERSION, OLDEST_VERSION, cache_files, record_of
 from sync_client.errors import CacheError
 from sync_client.records import Mark, Record
 
@@ -37,6 +37,8 @@ class CacheView:
     counts: Mapping[Mark, int]
     records: tuple[Record, ...]
     """The newest ones, oldest of them first."""
+    documents: Mapping[str, int]
+    """How many there are of each kind that a replica shows."""
 
     @property
     def cursor(self) -> str | None:
@@ -51,6 +53,7 @@ def look(path: Path, *, limit: int) -> CacheView:
             counts = dict(db.execute("SELECT mark, count(*) FROM events GROUP BY mark"))
             rows = db.execute(f"SELECT {EVENT_COLUMNS} FROM events ORDER BY n DESC LIMIT ?", (limit,)).fetchall()
             meta = dict(db.execute("SELECT key, value FROM meta"))
+            documents = _documents(db)
     except sqlite3.OperationalError as exc:
         raise CacheUnreadable(f"{path} cannot be read just now: {exc}") from exc
     except sqlite3.DatabaseError as exc:
@@ -58,7 +61,14 @@ def look(path: Path, *, limit: int) -> CacheView:
     except OSError as exc:
         raise CacheUnreadable(f"{path} cannot be read: {exc}") from exc
     records = tuple(record_of(row) for row in reversed(rows))
-    return CacheView(path, _size_bytes(path), meta, {mark: counts.get(mark.value, 0) for mark in Mark}, records)
+    marks = {mark: counts.get(mark.value, 0) for mark in Mark}
+    return CacheView(path, _size_bytes(path), meta, marks, records, documents)
+
+
+def _documents(db: sqlite3.Connection) -> dict[str, int]:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'documents'").fetchone():
+        return {}  # the file of a version before replicas
+    return dict(db.execute("SELECT kind, count(*) FROM documents WHERE state = 0 GROUP BY kind ORDER BY kind"))
 
 
 @contextmanager
@@ -96,7 +106,7 @@ def _check_format(db: sqlite3.Connection, path: Path) -> None:
         raise CacheUnreadable(f"{path} is empty: its client was ended while it made it.")
     if application_id != APPLICATION_ID:
         raise CacheUnreadable(f"{path} is not a cache of this program. Its client will set it aside and begin anew.")
-    if version != FORMAT_VERSION:
+    if not OLDEST_VERSION <= version <= FORMAT_VERSION:
         raise CacheUnreadable(
             f"{path} was made by another version (format {version}; this one knows {FORMAT_VERSION}): look at it with "
             "that one. A client of this version will set it aside and begin anew."

@@ -31,11 +31,21 @@ def view_rows(view: CacheView) -> dict[str, str]:
         "processed": str(view.counts[Mark.PROCESSED]),
         "parked": str(view.counts[Mark.PARKED]),
         "resync due": view.meta.get("resync") or "no",
+        "documents": _documents(view),
         "last connection": view.meta.get("lastConnectionTime", "-"),
         "connections": str(metrics.get("totalConnections", 0)),
         "events": str(metrics.get("totalEvents", 0)),
         "size": f"{view.size_bytes} bytes",
     }
+
+
+def _documents(view: CacheView) -> str:
+    """Those of a replica, and whether they are all there."""
+    due = view.meta.get("snapshot_due")
+    if due is None and not view.documents:
+        return "-"
+    counts = ", ".join(f"{count} {kind}" for kind, count in view.documents.items()) or "none"
+    return counts if due == "" else f"{counts} (a snapshot is due: {due or 'first'})"
 
 
 def show(path: Path) -> None:

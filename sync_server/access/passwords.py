@@ -27,8 +27,6 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._waiting = 0
-        # Now, or the first login of nobody would take twice as long as that of somebody.
-        self._thread.submit(lambda: self._nobody)
 
     async def hash(self, password: str) -> str:
         """What is stored in its place."""
@@ -39,8 +37,9 @@ class Passwords:
         return await self._run(functools.partial(self._fits, stored, password))
 
     def _fits(self, stored: str | None, password: str) -> bool:
+        nobody = self._nobody  # made by the first login, whoever that is of: it takes as long for all
         try:
-            return self._hasher.verify(stored or self._nobody, password) and stored is not None
+            return self._hasher.verify(stored or nobody, password) and stored is not None
         except (VerificationError, InvalidHashError):
             return False
 

@@ -35,7 +35,7 @@ Show = Callable[[str | None, str, bool], None]
 
 
 async def publish_file(
-    settings: Settings, body: bytes, *, name: str, url: str | None, token: str | None, show: Show
+    settings: Settings, body: bytes, *, name: str, url: str | None, show: Show, token: str | None = None
 ) -> int:
     """Publish the events in *body*; how many. Every one is told to *show* (id, type, duplicate).
 

@@ -113,6 +113,7 @@ async def test_all_processes_count_together(desk: Office, tmp_path: object) -> N
     assert answers == ["wrong"] * (FREE + 1) + ["wait"] * 2
 
 
+@pytest.mark.alone
 async def test_ten_thousand_wrong_logins_are_refused(desk: Office, caplog: pytest.LogCaptureFixture) -> None:
     """By then an attacker has had a handful of guesses; and what was tried stands nowhere."""
     await desk.add_user()

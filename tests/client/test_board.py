@@ -42,7 +42,7 @@ def busy_shop(*, many_bays: int = 0, many_queues: int = 0) -> Shop:
 def test_a_bay_shows_its_job_and_a_queue_who_waits() -> None:
     shown = lines(floor_of(busy_shop()))
     (bay,) = [line for line in shown if line.startswith("Bay 1")]
-    assert ["occupied", "o1", "wash", "1:01"] == [word for word in bay.split() if word.isascii()][2:]
+    assert [word for word in bay.split() if word.isascii()][2:] == ["occupied", "o1", "wash", "1:01"]
     assert bay.count("━") == 10 or "╸" in bay
     (queue,) = [line for line in shown if line.startswith("Main")]
     assert queue.split(maxsplit=2)[1:] == ["2", "1 o2, 2 o3"]
@@ -58,8 +58,7 @@ def test_it_fits_the_screen(width: int, height: int, many_bays: int, many_queues
     assert max(map(len, shown)) <= width
     assert any(line.startswith("bays") for line in shown)
     assert any(line.startswith("queues") for line in shown)
-    if many_bays:
-        assert any("more)" in line for line in shown) or width < 80
+    assert ("not shown: " in shown[1]) == (many_bays + many_queues + 6 > height)
 
 
 def test_an_empty_shop_is_a_picture_too() -> None:

@@ -29,6 +29,8 @@ from tests.client.scripted import (
     served,
 )
 
+pytestmark = pytest.mark.alone
+
 RUN_S = 2.2
 ANSWER_S = 0.13
 """Four of these and a half of another are more than the half second of the guard's five requests."""

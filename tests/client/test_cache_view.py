@@ -13,7 +13,9 @@ import pytest
 
 from sync_client.cache import SQLiteCache
 from sync_client.console.cache_view import CacheUnreadable, look
-from sync_client.records import Arrival, Batch, Mark
+from sync_client.console.caches import view_rows
+from sync_client.records import Arrival, Batch, DocumentState, Mark, StoredDocument
+from tests.client.test_cache_documents import FORMAT_1
 
 HOLDER = """
 import os, sys
@@ -160,3 +162,25 @@ def test_a_damaged_page_is_named(path: Path) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CacheUnreadable, match="cannot be read"):
         look(tmp_path / "none.db", limit=1)
+
+
+def test_documents_are_counted(path: Path) -> None:
+    def stored(document_id: str, state: DocumentState = DocumentState.LIVE) -> StoredDocument:
+        return StoredDocument("order", document_id, 1, state, "aaaaaaaa", 1, 0, "{}")
+
+    assert view_rows(look(path, limit=1))["documents"] == "-"
+    with closing(SQLiteCache(path)) as cache:
+        cache.commit(Batch(documents=[stored("a"), stored("b"), stored("c", DocumentState.DELETED)]))
+    assert view_rows(look(path, limit=1))["documents"] == "2 order (a snapshot is due: first)"
+    with closing(SQLiteCache(path)) as cache:
+        cache.commit(Batch(snapshot_due=""))
+    assert view_rows(look(path, limit=1))["documents"] == "2 order"
+
+
+def test_a_file_of_the_version_before_is_shown_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1)
+    before = snapshot(tmp_path)
+    assert look(path, limit=9).cursor == "aaaaaaaa.1"
+    assert snapshot(tmp_path) == before

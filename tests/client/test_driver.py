@@ -129,6 +129,7 @@ async def test_a_410_to_a_request_without_a_cursor_loses_none() -> None:
         assert driver.machine.failures >= 1
 
 
+@pytest.mark.alone
 async def test_an_open_breaker_keeps_polls_back_and_no_probe() -> None:
     async def stream(n: int, writer: asyncio.StreamWriter) -> None:
         writer.write(connected(f"{EPOCH}.1") if n else plain(500, b""))

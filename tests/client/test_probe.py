@@ -53,6 +53,7 @@ async def test_a_body_that_never_says_connected_does_not_work(body: bytes) -> No
     assert "never `connected`" in finding.verdict
 
 
+@pytest.mark.alone
 async def test_an_event_without_an_end_is_told() -> None:
     finding = await found(stream(connected(f"{EPOCH}.1"), b"data: " + b"x" * 9_000_000))
     assert not finding.works

@@ -267,10 +267,13 @@ async def test_a_session_that_ends_is_renewed_over_the_page(browser: Browser, tm
         screen = await viewer.open(live=False)
         await log_in(screen, "ann")
         await screen.live()
+        other = await viewer.open()
         await viewer.context.clear_cookies()
         await screen.page.evaluate("void orderSync.send('orders.create', { orderID: 'A', items: [] })")
         await screen.shows(screen.page.get_by_text("Your session has ended"))
         await log_in(screen, "ann")
-        await screen.shows(screen.card("A", "empty"))
-        await screen.hides(screen.card("A").locator(".badge-queued"))
+        for tab in (screen, other):
+            await tab.shows(tab.card("A", "empty"))
+            await tab.hides(tab.card("A").locator(".badge-queued"))
+            await tab.hides(tab.page.get_by_role("dialog"))
         assert viewer.complaints() == []

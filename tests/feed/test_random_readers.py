@@ -4,6 +4,8 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
 from tests.feed.conftest import Start
 from tests.serving import Served, stage_change
 from tests.streams import seqs, stream
@@ -51,6 +53,7 @@ async def follow(served: Served, wanted: dict[str, str], rng: random.Random) -> 
     return seen
 
 
+@pytest.mark.alone
 async def test_each_reader_gets_exactly_what_its_filter_says(start: Start) -> None:
     rng = random.Random(20261120)
     events = [make_event(n, rng) for n in range(EVENTS)]

@@ -387,7 +387,7 @@ def test_a_wrong_method_is_a_405(client: httpx2.Client, method: str, path: str) 
     assert reply.headers["allow"]
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v1/sync", "/api/v1/sync/event", "/%00", "/%ff", "/..", "/كولا"])
+@pytest.mark.parametrize("path", ["/api", "/api/v1/sync", "/api/v1/sync/event", "/%00", "/%ff", "/../api", "/كولا"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_route_is_a_404(client: httpx2.Client, method: str, path: str) -> None:
     assert_problem(client.request(method, path), 404)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from sync_core.domain.catalog import DOMAIN
 from sync_server.console.verify import verify
@@ -53,6 +54,7 @@ async def play(
     return events, simulator
 
 
+@pytest.mark.alone
 async def test_a_day_is_played_by_commands_and_its_log_rebuilds_every_document(tmp_path: Path) -> None:
     async with serving(sqlite_settings(tmp_path / "one")) as server:
         events, simulator = await play(server, seed=1)

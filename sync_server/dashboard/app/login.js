@@ -5,8 +5,8 @@ import { el, setText } from './dom.js';
 import { logIn } from './identity.js';
 import { t } from './words.js';
 
-/** Resolves when somebody has logged in. */
-export function askToLogIn({ isAgain = false } = {}) {
+/** Resolves when somebody has logged in, or `signal` says that it is no longer asked for. */
+export function askToLogIn({ isAgain = false, signal = null } = {}) {
   return new Promise((resolve) => {
     const problem = el('p', { class: 'problem', role: 'alert' });
     const field = (name, type, autocomplete, required = true) =>
@@ -28,7 +28,6 @@ export function askToLogIn({ isAgain = false } = {}) {
           return;
         }
         dialog.close();
-        resolve();
       },
     },
       isAgain ? el('p', {}, t('login.again')) : null,
@@ -37,6 +36,8 @@ export function askToLogIn({ isAgain = false } = {}) {
       el('details', {}, el('summary', {}, t('login.more')), field('tenant', 'text', 'organization', false)),
       problem, button);
     const dialog = openDialog({ title: t('login.title'), content: form, className: 'login', canClose: false });
+    dialog.addEventListener('close', () => resolve());
+    signal?.addEventListener('abort', () => dialog.close());
     form.elements.username.focus();
   });
 }

@@ -18,6 +18,7 @@ import { t } from './words.js';
 
 const PAGES = { board: openBoard, queue: openQueue, bays: openBays, orders: openOrder, feed: openFeed, health: openHealth };
 const ASK_AGAIN_MS = 3000;
+const LOOK_EVERY_MS = 5000;
 
 /** Who looks at the page; asks until somebody has logged in and the server has answered. */
 async function identify() {
@@ -33,18 +34,24 @@ async function identify() {
   }
 }
 
-/** When the session has ended: log in over the page, which stays as it is for the same person. */
+/**
+ * When the session has ended: log in over the page, which stays as it is for the same person. Another tab may be the
+ * one where that is done.
+ */
 function keepLoggedIn(client, me) {
-  let isAsking = false;
+  let asking = null; // AbortController
+  let lookedMs = -Infinity;
   const look = async () => {
-    if (isAsking || (client.state !== 'failed' && client.actions.paused !== 'unauthorized')) return;
-    isAsking = true;
+    const isShut = client.state === 'failed' || client.actions.paused === 'unauthorized';
+    if (!isShut) asking?.abort();
+    if (!isShut || asking !== null || performance.now() - lookedMs < LOOK_EVERY_MS) return;
+    lookedMs = performance.now();
+    asking = new AbortController();
+    if ((await whoAmI().catch(() => me)) === null) await askToLogIn({ isAgain: true, signal: asking.signal });
     const now = await whoAmI().catch(() => me);
-    if (now === null) await askToLogIn({ isAgain: true });
-    const after = await whoAmI().catch(() => me);
-    if (after?.principal !== me.principal || after.tenant !== me.tenant) location.reload();
-    else if (now === null) client.setToken();
-    isAsking = false;
+    asking = null;
+    if (now?.principal !== me.principal || now.tenant !== me.tenant) location.reload();
+    else client.setToken();
   };
   client.onChange(() => void look());
 }

@@ -78,7 +78,9 @@ export function countdown(seconds) {
 /** An amount as the server writes it, a decimal text, in its currency. */
 export function money(amount, currency) {
   try {
-    return new Intl.NumberFormat(language, { style: 'currency', currency, currencyDisplay: 'narrowSymbol' }).format(amount);
+    const text = new Intl.NumberFormat(language, { style: 'currency', currency, currencyDisplay: 'narrowSymbol' }).format(amount);
+    // A sign such as US$ would be torn apart in a line that runs from right to left.
+    return document.documentElement.dir === 'rtl' ? `\u2066${text.replaceAll('\u200f', '')}\u2069` : text;
   } catch {
     return `${amount} ${currency}`;
   }
