@@ -26,6 +26,7 @@ from sync_core.domain.catalog import DOMAIN
 from sync_core.events import EventRegistry
 from sync_core.problems import InvalidRequest, MethodNotAllowed, NotFound, OutcomeUnknown, Problem
 from sync_server.access.limits import Limits
+from sync_server.access_sections import LimitsSection
 from sync_server.accounts.open import Accounts, verifiers_of
 from sync_server.accounts.routes import LOGIN_PATH, me_route
 from sync_server.api.documents import Documents
@@ -51,7 +52,6 @@ from sync_server.log.open import open_log
 from sync_server.log.retention import Retention, enforce
 from sync_server.metrics import Metrics
 from sync_server.reference.routes import Reference
-from sync_server.sections import LimitsSection
 from sync_server.settings import Settings
 
 __all__ = ["Application", "open_application"]

@@ -29,15 +29,13 @@ from pydantic_settings import (
 
 from sync_core.domain.catalog import REGISTRY
 from sync_core.problems import SyncError
+from sync_server.access_sections import AccessSection, LimitsSection, WebhookSection
 from sync_server.sections import (
-    AccessSection,
     EventsSection,
     FeedSection,
-    LimitsSection,
     LogSection,
     RetentionSection,
     ServerSection,
-    WebhookSection,
     checked,
     fault_details,
     name_of,

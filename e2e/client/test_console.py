@@ -17,7 +17,7 @@ import pytest
 
 from e2e.client.harness import Shop, eventually
 from e2e.client.test_programs import CLI, ROOT, cli
-from sync_client.cache import SQLiteCache
+from sync_client.cache import FORMAT_VERSION, SQLiteCache
 from sync_client.options import Options, cache_path
 from tests.servers import clean_environment
 
@@ -73,7 +73,7 @@ async def test_a_cache_of_a_newer_version_is_named_and_left_alone(shop: Shop) ->
     await leave_waiting(shop, 1)
     path = kiosk_file(shop)
     content = bytearray(path.read_bytes())
-    content[60:64] = struct.pack(">I", 2)  # user_version
+    content[60:64] = struct.pack(">I", FORMAT_VERSION + 1)  # user_version
     path.write_bytes(content)
     before = contents(path.parent)
     status, _, err = await cli("cache", "show", *where(shop))

@@ -156,6 +156,7 @@ async def test_a_client_that_was_stopped_goes_on_at_once(shop: Shop, tmp_path: P
             till.kill()
 
 
+@pytest.mark.alone
 async def test_a_crowd_comes_back_spread_out_when_the_server_restarts(own_shop: Shop) -> None:
     count = 300
     clients = [own_shop.client(f"till-{n}", cache=False) for n in range(count)]

@@ -17,7 +17,7 @@ from limits.storage import Storage
 from limits.strategies import FixedWindowRateLimiter
 
 from sync_core.problems import TooManyRequests, Unavailable
-from sync_server.sections import LimitsSection
+from sync_server.access_sections import LimitsSection
 
 __all__ = ["MAX_WINDOWS", "Limits", "Rate", "address_key"]
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from sync_core.domain.command import Domain
 from sync_server.access.rights import PERSON, Rights
+from sync_server.access_sections import AccessSection
 from sync_server.permissions import DEFAULT_ROLES, EVERYTHING, known_permissions
-from sync_server.sections import AccessSection
 
 __all__ = ["ROLE", "Roles", "roles_of"]
 

@@ -8,6 +8,7 @@ from sync_core.domain.command import Domain
 from sync_server.access.passwords import Passwords
 from sync_server.access.roles import roles_of
 from sync_server.access.tokens import JWKSKeys, Key, KeySource, StaticKeys, TokenVerifier, public_key
+from sync_server.access_sections import AccessSection, JWTSection
 from sync_server.accounts.authenticate import Authenticator
 from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import Logins, forget_stale
@@ -20,7 +21,6 @@ from sync_server.feed.feed import Feed
 from sync_server.feed.stream import STREAM_PATH
 from sync_server.log.appender import Appender
 from sync_server.log.base import EventLog, LogError
-from sync_server.sections import AccessSection, JWTSection
 from sync_server.settings import ConfigError
 
 __all__ = ["Accounts", "verifiers_of"]

@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from sync_core.problems import Conflict, FieldError, InvalidRequest, NotFound, Unauthorized, Unprocessable
 from sync_server.access.signatures import webhook_signature
+from sync_server.access_sections import WebhookSection
 from sync_server.api.body import json_body
 from sync_server.api.publish import Publish, receipts_response
 from sync_server.log.once import Once
 from sync_server.log.records import OutcomeKey
-from sync_server.sections import WebhookSection
 
 __all__ = ["WEBHOOKS_PREFIX", "WINDOW_S", "Webhooks"]
 

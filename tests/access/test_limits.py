@@ -4,7 +4,7 @@ import pytest
 
 from sync_core.problems import TooManyRequests, Unavailable
 from sync_server.access.limits import Limits, Rate, address_key
-from sync_server.sections import LimitsSection
+from sync_server.access_sections import LimitsSection
 
 
 class Time:

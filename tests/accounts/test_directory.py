@@ -70,6 +70,24 @@ async def test_what_was_trimmed_from_the_log_is_still_known(desk: Office) -> Non
     assert seen < await desk.events()
 
 
+async def test_what_is_trimmed_while_it_is_read_is_not_missed(desk: Office) -> None:
+    class Trimming:
+        async def read(self, tenant: str, *, after: int, limit: int) -> object:
+            await desk.log.trim(tenant, await desk.events() - 1)
+            return await desk.log.read(tenant, after=after, limit=limit)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(desk.log, name)
+
+    directory = Directory(Trimming(), wall_ms=desk.clock)  # type: ignore[arg-type]
+    await directory.look()
+    await desk.add_user("ann")
+    await desk.add_user("bob")
+    for _ in range(2):
+        await directory.look()
+    assert [user.name for user in directory.users] == ["ann", "bob"]
+
+
 async def test_a_new_epoch_is_read_from_its_start(desk: Office) -> None:
     user = await desk.add_user()
     await desk.log.new_epoch(ACCOUNTS_TENANT, new_epoch())

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 import sync_server
 from sync_core.events import Delivery
-from sync_server.sections import JWTSection, RoleSection, WebhookSection
+from sync_server.access_sections import JWTSection, RoleSection, WebhookSection
 from sync_server.settings import ConfigError, Settings, load_settings
 
 PACKAGED = Path(sync_server.__file__).parent / "config.example.toml"
