@@ -313,35 +313,38 @@ async def test_killed_at_any_moment_it_ends_right(own_shop: Shop) -> None:
         await is_even(client, shop)
 
 
-async def test_boards_that_join_at_any_moment_of_a_busy_day_show_the_same_in_the_end(any_shop: Shop) -> None:
+async def test_boards_that_join_at_any_moment_of_a_busy_day_show_the_same_in_the_end(
+    any_shop: Shop, order_id: str
+) -> None:
     """A snapshot under load, and the feed from its cursor."""
-    shop, rng = any_shop, random.Random(11)
-    name = f"load-{rng.randrange(10**9)}-{id(shop)}"
-    bay_id = f"{name}-bay"
+    shop, rng, have_joined = any_shop, random.Random(11), asyncio.Event()
+    bay_id = f"{order_id}-bay"
     await bay(shop, bay_id)
 
     async def work() -> None:
-        for n in range(30):
-            order_id = f"{name}-{n}"
-            await order(shop, order_id)
+        n = 0
+        while not have_joined.is_set() or n % 3:
+            one = f"{order_id}-{n}"
+            await order(shop, one)
             if n % 3 == 0:
-                await do(shop, "DELETE", f"/orders/{order_id}")
+                await do(shop, "DELETE", f"/orders/{one}")
             elif n % 3 == 1:
-                await do(shop, "POST", f"/bays/{bay_id}/jobs", {"orderID": order_id, "jobID": f"j{n}"})
+                await do(shop, "POST", f"/bays/{bay_id}/jobs", {"orderID": one, "jobID": f"j{n}"})
                 await do(shop, "POST", f"/bays/{bay_id}/jobs/j{n}/finish")
                 await do(shop, "PATCH", f"/bays/{bay_id}", {"status": "available"})
+            n += 1
 
     async with AsyncExitStack() as stack:
         working = asyncio.create_task(work())
         clients = []
-        while not working.done():
-            client = shop.client(f"b{len(clients)}", replica=True, cache=len(clients) % 2 == 0)
+        for n in range(8):
+            client = shop.client(f"b{n}", replica=True, cache=n % 2 == 0)
             clients.append(await stack.enter_async_context(client))
-            await asyncio.sleep(rng.random() * 0.2)
+            await asyncio.sleep(rng.random() * 0.1)
+        have_joined.set()
         await working
-        assert len(clients) > 1
         for client in clients:
-            await is_even(client, shop, name)
+            await is_even(client, shop, order_id)
 
 
 # -- those who do without -----------------------------------------------------------------------------------

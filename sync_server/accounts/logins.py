@@ -46,12 +46,14 @@ class Logins:
         self._dispatch = dispatch
 
     async def check(self, *, tenant: str, name: str, password: str, address: str) -> User:
-        """The user. Raises Unauthorized, the same for a wrong name and a wrong password; TooManyRequests while locked.
+        """The user. Raises Unauthorized, the same for a wrong name and a wrong password; TooManyRequests while locked;
+        Unavailable.
 
         A name that does not exist is locked out like one that does, and takes as long.
         """
         attempt = NoteLogin(user=lockout_of_user(tenant, name), address=lockout_of_address(address))
         await self._dispatch(SYSTEM, Call(note_attempt, attempt))
+        await self._directory.refresh()  # a user who was just added, or whose password just changed, is looked up now
         user = self._directory.user(user_id(tenant, name))
         stored = user.password if user is not None else None
         fits = len(password) <= MAX_PASSWORD and await self._passwords.fits(stored, password)

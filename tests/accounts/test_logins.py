@@ -1,11 +1,12 @@
 """Logging in: who has the password gets in, and guessing costs more and more time, whoever guesses."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from sync_core.problems import TooManyRequests, Unauthorized
-from sync_server.accounts.records import FREE_ATTEMPTS, MAX_PAUSE_MS
+from sync_server.accounts.records import FREE_ATTEMPTS, MAX_PAUSE_MS, user_id
 from tests.accounts.office import PASSWORD, Office, office
 
 FREE = FREE_ATTEMPTS["user"]
@@ -25,6 +26,14 @@ async def login(desk: Office, password: str = PASSWORD, *, name: str = "ann", ad
 async def test_the_right_password_lets_in(desk: Office) -> None:
     user = await desk.add_user()
     assert await desk.logins.check(tenant="default", name="ann", password=PASSWORD, address="a") == user
+
+
+async def test_who_was_just_added_elsewhere_gets_in_at_once(desk: Office, tmp_path: Path) -> None:
+    """`sync-server user add` is another process; its user does not wait for the next look."""
+    async with office(tmp_path, exclusive=False, clock=desk.clock) as elsewhere:
+        await elsewhere.add_user()
+    assert desk.directory.user(user_id("default", "ann")) is None
+    assert await login(desk) == "in"
 
 
 async def test_a_wrong_name_is_refused_in_the_very_words_of_a_wrong_password(desk: Office) -> None:
