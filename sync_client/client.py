@@ -42,6 +42,7 @@ from sync_client.subscriptions import Events, Subscriptions
 from sync_client.tokens import TokenProvider, Tokens
 from sync_client.transport import Transport
 from sync_client.upkeep import Upkeep
+from sync_core.filters import Filter
 
 if TYPE_CHECKING:  # a client without a replica does without the domain, whose import takes a while
     from sync_client.collections import Collection
@@ -239,7 +240,12 @@ class SyncClient:
     def _make_shop(self) -> "Shop":
         from sync_client.shop import Shop
 
-        return Shop(view=self.options.filter, rng=self._rng, age_s=self._stale_s)
+        return Shop(self.options.replica, view=self.options.filter, rng=self._rng, age_s=self._stale_s)
+
+    @property
+    def _feed_filter(self) -> Filter:
+        """What is asked of the server."""
+        return self.options.filter if self._shop is None else self._shop.feed_filter
 
     def _stale_s(self) -> float | None:
         """How long ago the server last said how things stand, for clients whose screens show that."""
@@ -249,7 +255,7 @@ class SyncClient:
         return Intake(
             self._keeper,
             saved,
-            filter_=self.options.feed_filter,
+            filter_=self._feed_filter,
             start=self.options.start,
             resync=self.options.on_reset,
             behind_bytes=int(self.options.cache_max_mb * 1024 * 1024),
@@ -257,6 +263,7 @@ class SyncClient:
             news=lambda: self._delivery.wake(),
             wants=self._handlers.names,
             documents=None if self._shop is None else self._shop.replica,
+            kinds=() if self._shop is None else self._shop.chosen,
             types=self.options.filter.event_types,
             listens=lambda: bool(self._handlers) or bool(self._subscriptions.open()),
         )
@@ -266,7 +273,7 @@ class SyncClient:
         policy = options.policy or Policy(
             max_reconnect_attempts=options.max_reconnect_attempts, unattended=options.unattended
         )
-        params = {key: ",".join(values) for key, values in options.feed_filter.document().items()}
+        params = {key: ",".join(values) for key, values in self._feed_filter.document().items()}
         return Driver(
             self._transport,
             self._intake,
@@ -387,14 +394,14 @@ class SyncClient:
         return export_document(records, saved.meta, cursor=self.cursor or None)
 
     def __getattr__(self, name: str) -> Any:
-        """The documents of a kind: ``orders``, ``queues``, ``bays``. Raises NoReplica."""
+        """The documents of a kind: ``orders``, ``queues``, ``bays``, ... Raises NoReplica."""
         shop = None if name.startswith("_") else self.__dict__.get("_shop")
         if shop is not None and name in shop.collections:
             return shop.collections[name]
         if shop is not None and name == "outbox":
             return shop.courier.outbox
-        if shop is None and name in ("orders", "queues", "bays", "outbox"):
-            raise NoReplica(f"this client keeps no {name}: make it with replica=True")
+        if not name.startswith("_"):
+            _explain_absence(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __dir__(self) -> list[str]:
@@ -483,3 +490,13 @@ class SyncClient:
         self._changes.tell(StateChange(before.state, after.state, after.reason or happening.reason, at_ms))
         if after.state is State.CONNECTED and not self._closed:
             self._spawn(self._upkeep.note_connection(at_ms), "connected")
+
+
+def _explain_absence(name: str) -> None:
+    """Raises NoReplica if another ``replica`` would have given the client a *name*."""
+    from sync_core.domain.catalog import DOMAIN, SHOP
+
+    if name == "outbox" or SHOP.kind_of(name):
+        raise NoReplica(f"this client keeps no {name}: make it with replica=True")
+    if DOMAIN.kind_of(name):
+        raise NoReplica(f'this client keeps no {name}: make it with replica=["{name}"]')

@@ -122,17 +122,20 @@ class Intake:
         news: Callable[[], None],
         wants: Callable[[str], bool],
         documents: Documents | None = None,
+        kinds: Sequence[str] = (),
         types: frozenset[str] = frozenset(),
         listens: Callable[[], bool] = lambda: True,
     ) -> None:
-        """*documents* asks the feed for all types. *types*, if any, are those that are for handlers; they are not
-        kept at all as long as nobody *listens*."""
+        """*documents* asks the feed for more than handlers do. *kinds* are those that were chosen, if any were: they
+        are part of what is asked for. *types*, if any, are those that are for handlers; they are not kept at all as
+        long as nobody *listens*."""
         self._documents = documents
         self._types = types
         self._listens = listens
         self._keeper = keeper
         self._filter = filter_
-        self._filter_text = json.dumps(filter_.document(), sort_keys=True)
+        chosen = {"kinds": sorted(kinds)} if kinds else {}
+        self._filter_text = json.dumps(filter_.document() | chosen, sort_keys=True)
         self._resync = resync
         self._behind_bytes = behind_bytes
         self._clock = clock

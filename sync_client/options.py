@@ -42,8 +42,9 @@ class Options:
     """Whose token it is; two people at one till do not share a cache."""
     unattended: bool = False
     """Try again every 5 minutes even when not let in."""
-    replica: bool = False
-    """Keep the shop's documents too: ``client.orders``, ``client.queues``, ``client.bays``, and their commands."""
+    replica: bool | Iterable[str] = False
+    """Keep documents too, and have their commands: True for those of the shop (``client.orders``, ``client.queues``,
+    ``client.bays``), or the names of kinds: ``("fuel_orders", "fuel_trucks")``."""
     hide_own: bool = True
     """Do not hand out events that this very instance caused."""
     max_reconnect_attempts: int = 5
@@ -63,13 +64,12 @@ class Options:
     trust_env: bool = True
     """Use HTTPS_PROXY and its like."""
 
-    @property
-    def feed_filter(self) -> Filter:
-        """What is asked of the server: a replica needs all types."""
-        return Filter(tags=self.filter.tags) if self.replica else self.filter
-
     def __post_init__(self) -> None:
         faults = []
+        if isinstance(self.replica, str):
+            faults.append(f'replica: True, or a list of names: ["{self.replica}"]')
+        elif not isinstance(self.replica, bool):
+            object.__setattr__(self, "replica", tuple(self.replica))
         if not self.client_name.strip() or len(self.client_name) > 100 or not self.client_name.isprintable():
             faults.append("client_name: 1 to 100 printable characters")
         if self.start not in (NOW, EARLIEST) and not _is_cursor(self.start):

@@ -249,7 +249,7 @@ class Replica:
     def seen(self, ref: Ref) -> tuple[Known, Mapping[str, int]]:
         """What a person sees of it, and which waiting commands (by key) have added how many versions to that."""
         self._settle()
-        held = self._held[ref.kind].get(ref.id)
+        held = self._find(ref)
         truth = Known(self.truth(ref), 0 if held is None else held.version)
         known = self._overlay.get(ref)
         return truth if known is None else known, self._overlay.added(ref)
@@ -269,20 +269,25 @@ class Replica:
 
     def truth(self, ref: Ref) -> Document | None:
         """The document as the server last told it; None if there is none in view."""
-        held = self._held[ref.kind].get(ref.id)
+        held = self._find(ref)
         return None if held is None or held.state is not DocumentState.LIVE else self._read(ref.kind, held)
 
     def known(self, ref: Ref) -> Known:
-        """The truth as rules take it. Raises Unloaded for what is out of view, or cannot be read."""
-        held = self._held[ref.kind].get(ref.id)
-        if held is None:
+        """The truth as rules take it. Raises Unloaded for what is out of view, not kept, or cannot be read."""
+        held = self._find(ref)
+        if held is None and ref.kind in self._held:
             return Known(None, 0)
+        if held is None:
+            raise Unloaded(frozenset({ref}))
         if held.state is DocumentState.DELETED:
             return Known(None, held.version)
         document = self._read(ref.kind, held) if held.state is DocumentState.LIVE else None
         if document is None:
             raise Unloaded(frozenset({ref}))
         return Known(document, held.version)
+
+    def _find(self, ref: Ref) -> _Held | None:
+        return self._held.get(ref.kind, {}).get(ref.id)
 
     def _settle(self) -> None:
         self._stirred |= self._overlay.settle()

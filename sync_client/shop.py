@@ -5,7 +5,7 @@ it around the connection, then ``begin``. Nothing of it, nor of the domain, is i
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sync_client.collections import Collection, Watches
 from sync_client.courier import Courier
 from sync_client.documents import time_ms
 from sync_client.driver import Driver
-from sync_client.errors import ClientError
+from sync_client.errors import ClientError, ConfigurationError
 from sync_client.intake import Intake
 from sync_client.keeper import Keeper
 from sync_client.outbox_keeper import Seen
@@ -26,8 +26,8 @@ from sync_client.snapshot import Snapshots
 from sync_client.states import State
 from sync_client.upkeep import HEARD_KEY
 from sync_client.wire import cursor_of
-from sync_core.domain.catalog import DOMAIN
-from sync_core.domain.command import Command, CommandInput
+from sync_core.domain.catalog import DOMAIN, SHOP
+from sync_core.domain.command import Command, CommandInput, Domain
 from sync_core.domain.document import Document, Ref
 from sync_core.filters import Filter
 
@@ -45,18 +45,26 @@ class Shop:
     _driver: Driver
     _snapshots: Snapshots
 
-    def __init__(self, *, view: Filter, rng: Rng, age_s: Callable[[], float | None]) -> None:
+    def __init__(
+        self, chosen: bool | Iterable[str], *, view: Filter, rng: Rng, age_s: Callable[[], float | None]
+    ) -> None:
+        """*chosen* are the kinds to be kept, by plural name; True: those of the shop. Raises ConfigurationError."""
+        self.chosen: Sequence[str] = () if isinstance(chosen, bool) else tuple(chosen)
+        """Their names, where they were named."""
+        domain = _domain_of(self.chosen) if self.chosen else SHOP
         self._view = view
         self._rng = rng
         self._age_s = age_s
         self._heard_ms = 0
-        self.replica = Replica(DOMAIN, view=view)
+        self.replica = Replica(domain, view=view)
         self.watches = Watches(self.replica, fresh=lambda: self.fresh)
         self.courier = Courier(DOMAIN, self, rng=rng)
         self.collections: Mapping[str, Collection[Document]] = {
-            kind.plural: Collection(kind, self.replica, self.watches, self, DOMAIN.of(kind))
-            for kind in DOMAIN.kinds.values()
+            kind.plural: Collection(kind, self.replica, self.watches, self, domain.of(kind))
+            for kind in domain.kinds.values()
         }
+        self.feed_filter = _feed_filter(domain, view)
+        """What is asked of the feed."""
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -79,7 +87,7 @@ class Shop:
             intake,
             fetch=driver.request,
             may_fetch=lambda: driver.machine.state in STANDS,
-            params={key: ",".join(values) for key, values in Filter(tags=self._view.tags).document().items()},
+            params=self._snapshot_parameters(),
             rng=self._rng,
         )
         notify = self.replica.changed
@@ -90,6 +98,11 @@ class Shop:
                 self._snapshots.wake()
 
         self.replica.changed = changed
+
+    def _snapshot_parameters(self) -> dict[str, str]:
+        plurals = [kind.plural for kind in self.replica.domain.kinds.values()]
+        asked = {"kinds": plurals, **Filter(tags=self._view.tags).document()}
+        return {name: ",".join(values) for name, values in asked.items()}
 
     def begin(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run beside the connection, by name."""
@@ -167,3 +180,17 @@ class Shop:
         replica.apply(news, pending=pending)
         if arrivals:
             self._news()
+
+
+def _domain_of(plurals: Iterable[str]) -> Domain:
+    try:
+        return DOMAIN.only(plurals)
+    except KeyError as exc:
+        known = ", ".join(kind.plural for kind in DOMAIN.kinds.values())
+        raise ConfigurationError(f"replica: there are no {exc.args[0]!r}; there are {known}") from None
+
+
+def _feed_filter(domain: Domain, view: Filter) -> Filter:
+    """*view*, and if it names types, those that carry documents of *domain* with them."""
+    carrying = {event_type.name for event_type in domain.event_types if event_type.document in domain.kinds}
+    return Filter(view.event_types | carrying if view.event_types else frozenset(), view.tags)

@@ -126,9 +126,9 @@ class Changes:
         if found is not None:
             return found
         if field is None:
-            raise NotFound(f"There is no {kind.kind} {document_id}.")
-        fault = FieldError(field, f"there is no {kind.kind} {document_id}")
-        raise Unprocessable(f"There is no {kind.kind} {document_id}.", errors=(fault,))
+            raise NotFound(f"There is no {kind.noun()} {document_id}.")
+        fault = FieldError(field, f"there is no {kind.noun()} {document_id}")
+        raise Unprocessable(f"There is no {kind.noun()} {document_id}.", errors=(fault,))
 
     def create(self, document: D, event_type: str, data: Mapping[str, Any] | None = None) -> D:
         """A new document, its version continuing behind a tombstone. Raises RuleConflict if it exists."""
@@ -304,6 +304,13 @@ class Domain:
             commands=[*self.commands, *other.commands],
             event_types=[*self.event_types, *other.event_types],
         )
+
+    def only(self, plurals: Iterable[str]) -> "Domain":
+        """The part of it with the kinds of these plural names. Raises KeyError for what is none."""
+        named = {kind.plural: kind for kind in self.kinds.values()}
+        kinds = [named[plural] for plural in dict.fromkeys(plurals)]
+        commands = [declared for declared in self.commands if declared.target in kinds]
+        return Domain(kinds=kinds, commands=commands, event_types=self.event_types)
 
     def kind_of(self, plural: str) -> type[Document] | None:
         """The kind with that plural name."""

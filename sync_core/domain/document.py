@@ -35,11 +35,27 @@ class Document(BaseModel):
     kind: ClassVar[str]
     """Its name in events, answers and filters: ``data.order``."""
     plural: ClassVar[str]
+    """Its name in snapshots, and the client's attribute: ``client.orders``."""
     id_key: ClassVar[str]
     """The field and envelope key that holds its id."""
     view_permission: ClassVar[str]
 
     version: int = 0
+
+    @classmethod
+    def path(cls) -> str:
+        """What its routes begin with below ``/api/v1/``: ``fuel-orders``."""
+        return cls.plural.replace("_", "-")
+
+    @classmethod
+    def noun(cls) -> str:
+        """For people: ``fuel order``."""
+        return cls.kind.replace("_", " ")
+
+    @classmethod
+    def heading(cls) -> str:
+        """For people: ``Fuel orders``."""
+        return cls.plural.replace("_", " ").capitalize()
 
     @property
     def id(self) -> str:

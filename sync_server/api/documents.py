@@ -64,8 +64,8 @@ class Documents:
         """Snapshot, and list and single document of every kind."""
         routes = [Route(SNAPSHOT_PATH, self.snapshot)]
         for kind in self._domain.kinds.values():
-            routes.append(Route(f"{PREFIX}/{kind.plural}", self._lister(kind)))
-            routes.append(Route(f"{PREFIX}/{kind.plural}/{{{kind.id_key}}}", self._getter(kind)))
+            routes.append(Route(f"{PREFIX}/{kind.path()}", self._lister(kind)))
+            routes.append(Route(f"{PREFIX}/{kind.path()}/{{{kind.id_key}}}", self._getter(kind)))
         return routes
 
     async def snapshot(self, http: Request) -> Response:
@@ -81,7 +81,8 @@ class Documents:
         return _page_response(page, kinds, token, token_name="pageToken", since_ms=since_ms)  # noqa: S106 - its name
 
     def _kinds(self, caller: Caller, query: Query) -> list[type[Document]]:
-        """The kinds asked for that the caller may see; all that it may see if none was named."""
+        """The kinds that the caller may see, of those that are named or else of all. A replica of several goes on with
+        the rest when a role loses one. Raises InvalidRequest; Forbidden if nothing is left of what was named."""
         named = query.names("kinds")
         if not named:
             return [kind for kind in self._domain.kinds.values() if caller.rights.allows(kind.view_permission)]
@@ -90,9 +91,11 @@ class Documents:
             kind = self._domain.kind_of(name)
             if kind is None:
                 raise InvalidRequest("There is no such kind.", errors=(FieldError("kinds", f"unknown: {name[:80]}"),))
-            caller.rights.require(kind.view_permission)
             kinds.append(kind)
-        return kinds
+        seen = [kind for kind in kinds if caller.rights.allows(kind.view_permission)]
+        if not seen:
+            caller.rights.require(kinds[0].view_permission)
+        return seen
 
     def _lister(self, kind: type[Document]) -> Endpoint:
         state = state_filter(kind)
@@ -121,7 +124,7 @@ class Documents:
             page = await self._reading(caller, lambda: self._log.load(caller.tenant, [ref]))
             found = next((d for d in page.documents if not d.deleted and _sees(caller, kind, d)), None)
             if found is None:
-                raise NotFound(f"There is no {kind.kind} {ref.id[:80]}.")
+                raise NotFound(f"There is no {kind.noun()} {ref.id[:80]}.")
             headers = {"Cache-Control": "private, no-cache", "ETag": f'"{found.version}"'}
             if _matches(http.headers.get("if-none-match", ""), found.version):
                 return Response(status_code=304, headers=headers)

@@ -83,7 +83,7 @@ class _Endpoint:
         if target is not None:
             headers["ETag"] = f'"{target.version}"'
             if self._command.creates:
-                headers["Location"] = f"{http.scope.get('root_path', '')}{PREFIX}/{kind.plural}/{target.id}"
+                headers["Location"] = f"{http.scope.get('root_path', '')}{PREFIX}/{kind.path()}/{target.id}"
         body = _answer_body(answer, self._dispatch.domain.kinds)
         status = 201 if self._command.creates else 200
         return Response(body, status_code=status, media_type="application/json", headers=headers)

@@ -130,7 +130,7 @@ def _document_data(event_type: EventType, kind: type[Document], schemas: Schemas
     left = {"type": "object", "properties": {kind.id_key: _TEXT}, "required": [kind.id_key]}
     gone = {
         "type": "object",
-        "description": f"The {kind.kind} was deleted.",
+        "description": f"The {kind.noun()} was deleted.",
         "properties": {"deleted": {"const": True}, kind.kind: left},
         "required": ["deleted", kind.kind],
     }

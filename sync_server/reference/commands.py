@@ -73,7 +73,7 @@ def _operation(command: Command, schemas: Schemas) -> Operation:
         command.method,
         PREFIX + command.path,
         f"{target.plural}_{command.name}",
-        target.plural.capitalize(),
+        target.heading(),
         command.summary,
         description=" ".join(rule.split()),
         parameters=(

@@ -48,7 +48,7 @@ def _list(kind: type[Document], schemas: Schemas) -> Operation:
     state = documents.state_filter(kind)
     values: Schema = {"type": "string"} if state.values is None else {"enum": list(state.values)}
     return Operation(
-        "GET", f"{PREFIX}/{kind.plural}", f"{kind.plural}_list", kind.plural.capitalize(), f"All {kind.plural}, by id.",
+        "GET", f"{PREFIX}/{kind.path()}", f"{kind.plural}_list", kind.heading(), f"{kind.heading()}, by id.",
         parameters=(
             Parameter(state.parameter, "query", "Only in any of these states.", {"type": "array", "items": values},
                       True),
@@ -73,8 +73,7 @@ def _single(kind: type[Document], schemas: Schemas) -> Operation:
     }
     match = Parameter("If-None-Match", "header", "The ETag of the copy that is there.", {"type": "string"})
     return Operation(
-        "GET", f"{PREFIX}/{kind.plural}/{{{kind.id_key}}}", f"{kind.plural}_get", kind.plural.capitalize(),
-        f"One {kind.kind}.",
+        "GET", f"{PREFIX}/{kind.path()}/{{{kind.id_key}}}", f"{kind.plural}_get", kind.heading(), f"One {kind.noun()}.",
         parameters=(*path_parameters((kind.id_key,)), match),
         replies=(Reply(200, "It is there.", found, headers=("ETag",)), Reply(304, "Unchanged.", headers=("ETag",))),
         problems=(401, 403, 404, 429, 503),

@@ -1,15 +1,32 @@
 """The dashboard as somebody sees it: tabs of one browser, and what the browser complained of."""
 
+import asyncio
+import json
 import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, Route, expect
+
+from tests.dashboard.shop import Shop
 
 __all__ = ["Screen", "Viewer"]
 
 OFFLINE = r"net::ERR_"
 """What Chromium says of requests that cannot go out, or were cut."""
 DEADLINE_MS = 15_000
+SHORTER = {
+    "states.js": {"baseS": 0.02, "capS": 0.2, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99, "firstByteS": 0.4},
+    "group.js": {"SILENT_S": 3, "CHECK_LEADER_MS": 500, "STEAL_WITHIN_MS": 30},
+    "leader.js": {"PING_MS": 500},
+}
+"""The connection's numbers for tests that would wait for minutes."""
+
+_BOARD = """() => JSON.stringify([...document.querySelectorAll('.lane')].map((lane) => [lane.dataset.column,
+  [...lane.querySelectorAll('.card')].map((card) => [card.dataset.id, card.querySelector('.card-who').textContent])
+    .sort(([a], [b]) => (a < b ? -1 : 1))]))"""
 
 
 class Screen:
@@ -44,6 +61,46 @@ class Screen:
 
     async def hides(self, locator: Locator, *, timeout_s: float = 15.0) -> None:
         await expect(locator).to_be_hidden(timeout=timeout_s * 1000)
+
+    async def equals(self, shop: Shop) -> None:
+        """Nothing is queued, and the board shows the orders that the server holds, each once, in its lane."""
+        await self.page.wait_for_function("orderSync.actions.pending.length === 0", timeout=DEADLINE_MS)
+        orders = await shop.orders()
+        lanes = await self.page.locator(".lane").evaluate_all("(lanes) => lanes.map(({ dataset }) => dataset.column)")
+        board = [
+            [lane, sorted([o["orderID"], o["customer"]["name"] if o.get("customer") else ""]
+                          for o in orders if o["stage"] == lane)]
+            for lane in lanes
+        ]  # fmt: skip
+        deadline_s = time.monotonic() + DEADLINE_MS / 1000
+        while (shown := json.loads(await self.page.evaluate(_BOARD))) != board and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.05)
+        assert shown == board
+        await expect(self.page.locator(".card .badge-queued:visible")).to_have_count(0)
+
+    async def seconds_until(self, locator: Locator) -> float:
+        """How long it takes until it is shown."""
+        before_s = time.monotonic()
+        await self.shows(locator)
+        return time.monotonic() - before_s
+
+    @asynccontextmanager
+    async def asleep(self) -> AsyncIterator[None]:
+        """No script of the page runs; what comes in waits."""
+        sleep = await self.page.context.new_cdp_session(self.page)
+        await sleep.send("Debugger.enable")
+        await sleep.send("Debugger.pause")
+        yield
+        await sleep.send("Debugger.resume")
+        await sleep.detach()
+
+    @asynccontextmanager
+    async def dying(self) -> AsyncIterator[None]:
+        """Its process has crashed."""
+        crash = await self.page.context.new_cdp_session(self.page)
+        crashing = asyncio.create_task(crash.send("Page.crash"))  # it never answers
+        yield
+        crashing.cancel()
 
     async def choose(self, card: Locator, text: str) -> None:
         """An item of a card's or ticket's menu."""
@@ -98,6 +155,11 @@ class Viewer:
         """What the browser said that was not expected."""
         return [text for text in self._said if not any(re.search(pattern, text) for pattern in self.expected)]
 
+    async def hasten(self) -> None:
+        """The same rules with shorter times, from the next page on."""
+        for name, numbers in SHORTER.items():
+            await self.context.route(f"**/js/{name}", lambda route, given=numbers: _shorten(route, given))
+
     async def offline(self) -> None:
         """No network from here on."""
         self.expected.append(OFFLINE)
@@ -113,3 +175,12 @@ class Viewer:
 
     async def allow_api(self) -> None:
         await self.context.unroute("**/api/**")
+
+
+async def _shorten(route: Route, numbers: dict[str, float]) -> None:
+    answer = await route.fetch()
+    text = await answer.text()
+    for name, number in numbers.items():
+        text, found = re.subn(rf"\b({name}(?: =|:) )[\d_.]+", rf"\g<1>{number}", text)
+        assert found == 1, name
+    await route.fulfill(response=answer, body=text)

@@ -4,6 +4,8 @@ from typing import Any, Self
 
 import httpx2
 
+from tests.access.credentials import bearer
+
 __all__ = ["ITEM", "Shop"]
 
 ITEM: dict[str, Any] = {"sku": "EXP-1", "name": "Express wash", "quantity": 1, "unitPrice": "9.50"}
@@ -12,8 +14,10 @@ ITEM: dict[str, Any] = {"sku": "EXP-1", "name": "Express wash", "quantity": 1, "
 class Shop:
     """Use as an async context manager. What it asks for has to succeed."""
 
-    def __init__(self, url: str) -> None:
-        self.http = httpx2.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=20)
+    def __init__(self, url: str, *, role: str | None = None) -> None:
+        """*role*: that of the till, where the server asks for it."""
+        headers = bearer(role) if role else {}
+        self.http = httpx2.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=20, headers=headers)
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,6 +48,22 @@ class Shop:
     async def stage_of(self, order: str) -> str:
         document = (await self.get(f"/orders/{order}"))["order"]
         return str(document["stage"])
+
+    async def orders(self) -> list[dict[str, Any]]:
+        """All that a board shows."""
+        orders: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            page = await self.get(f"/sync/snapshot?kinds=orders{token}")
+            orders += page["orders"]
+            if not page.get("pageToken"):
+                return orders
+            token = f"&pageToken={page['pageToken']}"
+
+    async def moves_of(self, order: str) -> list[str]:
+        """The stages it was moved to, out of the log, oldest first."""
+        page = await self.get(f"/sync/poll?after=earliest&limit=1000&eventTypes=order_stage_change&orderID={order}")
+        return [event["data"]["newStage"] for event in page["events"]]
 
     async def furnish(self, *, bays: int = 2, waiting: int = 2) -> None:
         """Bays B1, B2, ..., a queue Q, and orders W1, W2, ... that wait in it."""
