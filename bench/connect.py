@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
-from bench.harness import median, nchan, readers, sync_server, workspace
+from bench.harness import median, readers, sync_server, workspace
+from bench.peers import nchan
 
 SETTLE_S = 1.0
 

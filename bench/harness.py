@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +32,8 @@ OPEN_FILES = 20_000
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 STREAM_PATH = "/api/v1/sync/events"
+FLAGS = frozenset("il")
+"""Letters of loadgen without a value."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -102,12 +103,16 @@ class Process:
 
 @dataclass(slots=True)
 class Target:
-    """A server under test: where to publish, where to read."""
+    """A server under test: where to publish, where to read. *kind* is "ours", or how the publisher writes to it.
+
+    Its readers come by WebSocket if there is an *opening*: what they send first, perhaps nothing.
+    """
 
     kind: str
     port: int
     stream_path: str
     process: Process
+    opening: str | None = None
 
     def close(self) -> None:
         self.process.stop()
@@ -139,39 +144,21 @@ def workspace() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def sync_server(directory: Path, log: Store = IN_A_FILE) -> Iterator[Target]:
-    """Our server on a free port, with a SQLite log in *directory* or a MongoDB one."""
+def sync_server(directory: Path, log: Store = IN_A_FILE, *, config: str = "") -> Iterator[Target]:
+    """Our server on a free port, with a SQLite log in *directory* or a MongoDB one; *config* is added to its own."""
     port = free_port()
-    config = directory / "sync.toml"
+    config_path = directory / "sync.toml"
     lines = ["[server]", f"port = {port}", "drain_s = 1.0", "[log]"]
     if log.uri is None:
         lines += ['store = "sqlite"', "[log.sqlite]", f'path = "{directory / "sync.db"}"']
     else:
         lines += ['store = "mongodb"', "[log.mongodb]", f'uri = "{log.uri}"', 'database = "bench"']
-    config.write_text("\n".join(lines) + "\n")
-    command: list[str | Path] = [sys.executable, "-m", "sync_server", "serve", "--config", config]
+    config_path.write_text("\n".join(lines) + "\n" + config)
+    command: list[str | Path] = [sys.executable, "-m", "sync_server", "serve", "--config", config_path]
     process = Process(command, cpu=SERVER_CPU, directory=directory, name="server")
     try:
-        _wait_answering(f"http://127.0.0.1:{port}/readyz", process)
+        answering(f"http://127.0.0.1:{port}/readyz", process)
         yield Target("ours", port, STREAM_PATH, process)
-    finally:
-        process.stop()
-
-
-@contextlib.contextmanager
-def nchan(directory: Path) -> Iterator[Target]:
-    """nginx with nchan on a free port, one worker."""
-    nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if nginx is None or not Path("/usr/lib/nginx/modules/ngx_nchan_module.so").exists():
-        raise BenchError("There is no nginx with nchan: apt install nginx libnginx-mod-nchan")
-    port = free_port()
-    home = directory / "nginx"
-    home.mkdir(exist_ok=True)
-    (home / "nchan.conf").write_text((HERE / "nchan.conf").read_text().replace("@PORT@", str(port)))
-    process = Process([nginx, "-p", home, "-c", "nchan.conf"], cpu=SERVER_CPU, directory=directory, name="nginx")
-    try:
-        _wait_answering(f"http://127.0.0.1:{port}/", process)
-        yield Target("nchan", port, "/events", process)
     finally:
         process.stop()
 
@@ -237,17 +224,27 @@ class Generator:
         self._process.stdout.close()
 
 
-def readers(target: Target, count: int, **options: float) -> Generator:
-    """loadgen: *count* readers; *options* are its letters (``w=1, d=3, s=10``; ``i=1`` holds them idle)."""
+def readers(target: Target, count: int, *, lines: Path | None = None, **options: float) -> Generator:
+    """loadgen: *count* readers; *options* are its letters (``w=1, d=3, s=10``; ``i=1`` holds them idle, ``l=1`` tells
+    the latency to the last reader).
+
+    In the file *lines* each has what its request adds: to the path, and as a header.
+    """
     arguments: list[str | Path] = [_loadgen()]
+    if lines is not None:
+        arguments += ["-f", lines]
+    if target.opening is not None:
+        arguments += ["-W", target.opening]
     for letter, value in options.items():
-        arguments += ["-i"] if letter == "i" else [f"-{letter}", f"{value:g}"]
+        arguments += [f"-{letter}"] if letter in FLAGS else [f"-{letter}", f"{value:g}"]
     return Generator([*arguments, str(target.port), str(count), target.stream_path])
 
 
-def publisher(target: Target, **options: float) -> Generator:
+def publisher(target: Target, **options: float | str | Path) -> Generator:
     """publisher.py with *options* as its long ones (``rate=100, batch=10``)."""
-    arguments = [f"--{name}={value:g}" for name, value in options.items()]
+    arguments = [
+        f"--{name}={value:g}" if isinstance(value, float) else f"--{name}={value}" for name, value in options.items()
+    ]
     # -I -S: no site-packages to import, so it starts in no time.
     python: list[str | Path] = [sys.executable, "-I", "-S", HERE / "publisher.py"]
     return Generator([*python, "--target", target.kind, "--port", str(target.port), *arguments])
@@ -300,7 +297,8 @@ def median(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return middle
 
 
-def _wait_answering(url: str, process: Process) -> None:
+def answering(url: str, process: Process) -> None:
+    """Wait until *process* answers there, if only with 404. Raises BenchError."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         process.check()

@@ -8,6 +8,7 @@ The event carries ``"t":<CLOCK_MONOTONIC ns>`` in its data, from which loadgen r
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 DATA = (
     '{"previousStage":"initiated","newStage":"in_progress","order":{"orderID":"ORDER-001"},"t":%d,'
@@ -29,7 +31,7 @@ NCHAN = (
     + DATA
     + ',"orderID":"ORDER-001"}'
 )
-PATHS = {"ours": "/api/v1/sync/events", "nchan": "/publish"}
+PATHS = {"ours": "/api/v1/sync/events", "nchan": "/publish", "peer": "/publish"}
 
 
 @dataclass(slots=True)
@@ -67,13 +69,17 @@ class Tally:
 
 def main() -> None:
     """Publish as the command line says."""
-    options = common_options(__doc__).parse_args()
-    event = OURS if options.target == "ours" else NCHAN
+    parser = common_options(__doc__)
+    parser.add_argument("--templates", type=Path, help="a file of events, one a line, to be sent in turn")
+    parser.add_argument("--token", help="what the publisher shows")
+    options = parser.parse_args()
+    templates = options.templates.read_text().splitlines() if options.templates else []
+    events = itertools.cycle(templates or [OURS if options.target == "ours" else NCHAN])
     head = _request_head(options)
 
     def send(caller: Caller, count: int) -> None:
-        text = (event % caller.sent_ns).encode()
-        body = text if count == 1 else b'{"events":[' + b",".join([text] * count) + b"]}"
+        texts = [(next(events) % caller.sent_ns).encode() for _ in range(count)]
+        body = texts[0] if count == 1 else b'{"events":[' + b",".join(texts) + b"]}"
         caller.sock.sendall(b"%b%d\r\n\r\n%b" % (head, len(body), body))
 
     run(options, send)
@@ -130,8 +136,9 @@ def _drive(
 
 
 def _request_head(options: argparse.Namespace) -> bytes:
+    token = f"Authorization: Bearer {options.token}\r\n" if options.token else ""
     return (
-        f"POST {PATHS[options.target]} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\n"
+        f"POST {PATHS[options.target]} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\n{token}"
         "Content-Type: application/json\r\nX-EventSource-Event: stage_change\r\nContent-Length: "
     ).encode()
 

@@ -178,7 +178,7 @@ async def stored(url: str, filters: Mapping[str, str]) -> Documents:
         for kind in DOMAIN.kinds.values():
             parameters = {**filters, "limit": "100"}
             while True:
-                page = (await client.get(f"{API}/{kind.plural}", params=parameters)).raise_for_status().json()
+                page = (await client.get(f"{API}/{kind.path()}", params=parameters)).raise_for_status().json()
                 found |= {(kind.kind, document[kind.id_key]): document for document in page[kind.plural]}
                 if "nextPageToken" not in page:
                     break

@@ -3,13 +3,16 @@
 The rules are the server's own, run on what this client knows, in the order in which the commands were given. One
 that its rule refuses, or that needs documents which are not here, changes nothing; the server will say.
 
-Commands are connected when they touch the same documents. A change of the truth has to be thought through again for
-those only that are connected to it, so five hundred waiting commands about five hundred orders cost nothing each time
-that one is answered.
+Each command remembers what its rule was given and what it made of that. It is run again only when something that it
+was given is another now: the truth, or what a command before it has made. So one more command costs one run however
+many wait, and an answer that is what was shown all the time costs those that come next a look.
 """
 
+import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 
 from sync_client.logs import get_logger
 from sync_client.pending import PendingCommand
@@ -22,117 +25,153 @@ __all__ = ["Overlay"]
 log = get_logger()
 
 
+class _Step:
+    """One command at its *place* (they only grow)."""
+
+    __slots__ = ("added", "command", "made", "place", "read")
+
+    def __init__(self, command: PendingCommand, place: int) -> None:
+        self.command = command
+        self.place = place
+        self.read: frozenset[Ref] = frozenset()
+        """What its rule has asked for; what it changes is among them."""
+        self.made: Mapping[Ref, Known] = {}
+        self.added: Mapping[Ref, int] = {}
+        """How many versions it adds to what it changes."""
+
+
 class Overlay:
     """*truth* tells what is known without the commands; it raises Unloaded for what is not here."""
 
     def __init__(self, domain: Domain, *, truth: Callable[[Ref], Known]) -> None:
         self._kinds = domain.kinds
         self._truth = truth
-        self._commands: dict[str, PendingCommand] = {}
-        self._places: dict[str, int] = {}
-        self._touched: dict[str, frozenset[Ref]] = {}
-        """What each command has read or changed."""
-        self._added: dict[str, Mapping[Ref, int]] = {}
-        """How many versions each command adds to what it changes."""
-        self._touching: dict[Ref, set[str]] = {}
-        self._unsettled: set[Ref] = set()
-        self._new: set[str] = set()
-        self._shown: dict[Ref, Known] = {}
+        self._places = count()
+        self._steps: dict[str, _Step] = {}
+        """By key, in order."""
+        self._readers: dict[Ref, list[_Step]] = {}
+        """Who has asked for a document, in order; never empty."""
+        self._makers: dict[Ref, list[_Step]] = {}
+        """Who changes it, in order; never empty."""
+        self._due: dict[int, _Step] = {}
+        """What has to be run, by place."""
+        self._stirred: set[Ref] = set()
 
     def replace(self, commands: Sequence[PendingCommand]) -> None:
         """These wait, in this order, and no others."""
         wanted = {command.key: command for command in commands}
-        for key in self._commands.keys() - wanted.keys():
-            self._unsettled |= self._touched.get(key, frozenset())
-            self._forget(key)
-        places = {key: place for place, key in enumerate(wanted)}
-        if [key for key in self._places if key in places] != [key for key in places if key in self._places]:
-            self._new |= wanted.keys()  # another order
-        self._new |= wanted.keys() - self._commands.keys()
-        self._new &= wanted.keys()
-        self._commands, self._places = wanted, places
+        for key in [key for key in self._steps if key not in wanted]:
+            self._remove(key)
+        kept = list(self._steps)
+        same = next((n for n, (a, b) in enumerate(zip(kept, wanted, strict=False)) if a != b), len(kept))
+        for key in kept[same:]:  # another order from there on
+            self._remove(key)
+        for key, command in wanted.items():
+            if key not in self._steps:
+                step = self._steps[key] = _Step(command, next(self._places))
+                self._due[step.place] = step
 
     def changed(self, refs: Iterable[Ref]) -> None:
         """The truth about them is another."""
-        self._unsettled |= {ref for ref in refs if ref in self._touching}
+        for ref in refs:
+            self._call(ref, behind=-1)
 
     def get(self, ref: Ref) -> Known | None:
         """What the commands make of it; None where they leave it alone. To be asked after ``settle``."""
-        return self._shown.get(ref)
+        makers = self._makers.get(ref)
+        return None if makers is None else makers[-1].made[ref]
 
     @property
     def refs(self) -> Iterable[Ref]:
         """All that the commands change. To be asked after ``settle``."""
-        return self._shown.keys()
+        return self._makers.keys()
+
+    def added(self, ref: Ref) -> dict[str, int]:
+        """Which commands, by key, add how many versions to it. To be asked after ``settle``."""
+        return {step.command.key: step.added[ref] for step in self._makers.get(ref, ())}
 
     def settle(self) -> set[Ref]:
-        """Think through again what has to be; the documents whose picture may be another now."""
-        if not self._new and not self._unsettled:
-            return set()
-        keys, refs = set(self._new), set(self._unsettled)
-        self._new, self._unsettled = set(), set()
-        while True:
-            self._connect(keys, refs)
-            for key in keys:
-                self._forget(key)
-            for ref in refs:
-                self._shown.pop(ref, None)
-            met = self._run(sorted(keys, key=self._places.__getitem__))
-            refs |= met
-            if not {key for ref in met for key in self._touching.get(ref, ())} - keys:
-                return refs
+        """Run again what has to be; the documents whose picture may be another now."""
+        heapq.heapify(places := list(self._due))
+        while places:
+            # Who runs calls only those behind it: in the order of their places each runs once.
+            place = heapq.heappop(places)
+            called = self._run(self._due.pop(place))
+            for step in called:
+                if step.place not in self._due:
+                    self._due[step.place] = step
+                    heapq.heappush(places, step.place)
+        stirred, self._stirred = self._stirred, set()
+        return stirred
 
-    def _connect(self, keys: set[str], refs: set[Ref]) -> None:
-        """Add to *keys* and *refs* whatever is connected to them."""
-        left = {*refs, *(ref for key in keys for ref in self._touched.get(key, ()))}
-        while left:
-            ref = left.pop()
-            refs.add(ref)
-            for key in self._touching.get(ref, set()) - keys:
-                keys.add(key)
-                left |= self._touched[key] - refs
+    def _run(self, step: _Step) -> list[_Step]:
+        """Run its rule; who was given what is another now."""
+        read: set[Ref] = set()
+        made, added = self._effect(step, read)
+        changed = [ref for ref in {**step.made, **made} if made.get(ref) != step.made.get(ref)]
+        self._file(step, read=frozenset(read), made=made)
+        step.added = added
+        self._stirred.update(changed)
+        return [each for ref in changed for each in self._affected(ref, behind=step.place)]
 
-    def _run(self, keys: Iterable[str]) -> set[Ref]:
-        """Run their rules in order; everything that they touch."""
-        met: set[Ref] = set()
-        for key in keys:
-            read: set[Ref] = set()
-            self._shown.update(self._effect(self._commands[key], read))
-            self._touched[key] = frozenset(read)
-            for ref in read:
-                self._touching.setdefault(ref, set()).add(key)
-            met |= read
-        return met
-
-    def _effect(self, pending: PendingCommand, read: set[Ref]) -> dict[Ref, Known]:
-        """What one command changes, given what those before it have. *read* collects what it touches."""
+    def _effect(self, step: _Step, read: set[Ref]) -> tuple[dict[Ref, Known], Mapping[Ref, int]]:
+        """What it changes, given what those before it have. *read* collects what it asks for."""
 
         def load(ref: Ref) -> Known:
             read.add(ref)
-            known = self._shown.get(ref)
-            return self._truth(ref) if known is None else known
+            makers = self._makers.get(ref, [])
+            before = bisect_left(makers, step.place, key=_place)
+            return makers[before - 1].made[ref] if before else self._truth(ref)
 
+        pending = step.command
         changes = Changes(load=load, context=Context(pending.created_ms, principal=""), kinds=self._kinds)
         try:
             pending.command.rule(changes, pending.given)
         except SyncError:
-            return {}
+            return {}, {}
         except Exception:  # of a document that a newer server wrote, say: a picture is not worth a till's life
             log.exception("rule_failed", command=pending.name)
-            return {}
+            return {}, {}
         added = Counter(event.document.ref for event in changes.events if event.document is not None)
-        self._added[pending.key] = added
-        return {ref: changes.known(ref) for ref in added}
+        return {ref: changes.known(ref) for ref in added}, added
 
-    def added(self, ref: Ref) -> dict[str, int]:
-        """Which commands, by key, add how many versions to it. To be asked after ``settle``."""
-        counts = {key: self._added.get(key, {}).get(ref, 0) for key in self._touching.get(ref, ())}
-        return {key: count for key, count in counts.items() if count}
+    # -- who asks for what --------------------------------------------------------------------------------
 
-    def _forget(self, key: str) -> None:
-        self._added.pop(key, None)
-        for ref in self._touched.pop(key, ()):
-            touching = self._touching[ref]
-            touching.discard(key)
-            if not touching:
-                del self._touching[ref]
+    def _affected(self, ref: Ref, *, behind: int) -> list[_Step]:
+        """Who is given what those up to the place *behind* leave of it: all up to the next that changes it."""
+        makers, readers = self._makers.get(ref, []), self._readers.get(ref, [])
+        next_maker = bisect_left(makers, behind + 1, key=_place)
+        first = bisect_left(readers, behind + 1, key=_place)
+        if next_maker == len(makers):
+            return readers[first:]
+        return readers[first : bisect_left(readers, makers[next_maker].place + 1, key=_place)]
+
+    def _call(self, ref: Ref, *, behind: int) -> None:
+        """To be run again: who is given what those up to *behind* leave of *ref*."""
+        self._due.update((step.place, step) for step in self._affected(ref, behind=behind))
+
+    def _remove(self, key: str) -> None:
+        step = self._steps.pop(key)
+        self._due.pop(step.place, None)
+        made = step.made
+        self._file(step, read=frozenset(), made={})
+        self._stirred |= made.keys()
+        for ref in made:
+            self._call(ref, behind=step.place)
+
+    def _file(self, step: _Step, *, read: frozenset[Ref], made: Mapping[Ref, Known]) -> None:
+        """From now on *step* has *read* this and *made* that."""
+        for index, before, after in ((self._readers, step.read, read), (self._makers, step.made.keys(), made.keys())):
+            for ref in before - after:
+                steps = index[ref]
+                del steps[bisect_left(steps, step.place, key=_place)]
+                if not steps:
+                    del index[ref]
+            for ref in after - before:
+                steps = index.setdefault(ref, [])
+                steps.insert(bisect_left(steps, step.place, key=_place), step)
+        step.read, step.made = read, made
+
+
+def _place(step: _Step) -> int:
+    return step.place

@@ -112,6 +112,8 @@ class EventType:
 
     *entity* is the envelope key by which ``latest`` tells entities apart. *document* is the kind of whole
     document the type carries; such events are made by commands only, never published, as are *command_only* ones.
+    To ask for the type by name takes the permission *asks*, where there is one; a sample of it is drawn among those
+    who do not have the permission *spares*.
     """
 
     name: str
@@ -120,6 +122,8 @@ class EventType:
     entity: str | None = None
     document: str | None = None
     command_only: bool = False
+    asks: str | None = None
+    spares: str | None = None
 
     def __post_init__(self) -> None:
         if (self.delivery is Delivery.LATEST) != (self.entity is not None):
@@ -195,6 +199,10 @@ class EventInput(BaseModel):
     transportOrderID: EntityID | None = None
     tabID: EntityID | None = None
     tillID: EntityID | None = None
+    catalogID: EntityID | None = None
+    transactionID: EntityID | None = None
+    fuelLogID: EntityID | None = None
+    vehicleMarkID: EntityID | None = None
     clientID: EntityID | None = None
     occurredAt: Time | None = None
     timestamp: Time | None = None

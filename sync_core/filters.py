@@ -27,6 +27,10 @@ ENTITY_KEYS = (
     "transportOrderID",
     "tabID",
     "tillID",
+    "catalogID",
+    "transactionID",
+    "fuelLogID",
+    "vehicleMarkID",
 )
 """Names of the entities that an event's envelope can carry; filters use the same."""
 

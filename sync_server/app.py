@@ -35,14 +35,17 @@ from sync_server.api.paths import POLL_PATH
 from sync_server.api.problem import problem_response
 from sync_server.api.publish import Publish
 from sync_server.api.routing import merged
+from sync_server.api.sessions import active_route
 from sync_server.api.webhooks import WEBHOOKS_PREFIX, Webhooks
 from sync_server.commands.dispatch import Dispatch
 from sync_server.commands.routes import command_routes
+from sync_server.commands.sweeps import Sweeps
 from sync_server.dashboard.pages import ASSETS_PREFIX, PAGE_PATH, Pages
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import FeedSettings
 from sync_server.feed.poll import Poll
 from sync_server.feed.stream import STREAM_PATH, EventStream
+from sync_server.fueling import fueling_defaults, offers_to_all
 from sync_server.gate.guard import Guard, PublicPaths
 from sync_server.gate.headers import ResponseHeaders, with_headers
 from sync_server.gate.proxies import Proxies
@@ -53,6 +56,9 @@ from sync_server.log.retention import Retention, enforce
 from sync_server.metrics import Metrics
 from sync_server.reference.routes import Reference
 from sync_server.settings import Settings
+from sync_server.sockets.door import Sockets
+from sync_server.sockets.feed import feed_route
+from sync_server.sockets.origin import Origins
 
 __all__ = ["Application", "open_application"]
 
@@ -83,6 +89,7 @@ class Application:
         guard: Guard | None = None,
         proxies: Proxies | None = None,
         headers: ResponseHeaders | None = None,
+        sockets: Sockets | None = None,
     ) -> None:
         self.event_log = event_log
         self.feed = feed
@@ -90,6 +97,7 @@ class Application:
         self._guard = guard or Guard(None, Limits(LimitsSection()), PUBLIC, metrics=Metrics(CollectorRegistry()))
         self._proxies = proxies or Proxies()
         self._headers = headers or ResponseHeaders()
+        self._sockets = sockets
         self._stream = EventStream(feed)
         self.routes: tuple[BaseRoute, ...] = (
             # GET and HEAD are listed for the answer to other methods; the stream never gets here.
@@ -103,13 +111,17 @@ class Application:
         self._router = Router(merged(self.routes), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         scope["state"] = dict(scope.get("state", ()))  # whatever the server shares: the caller is this request's own
         scope["app"] = self  # makes the router raise its refusals instead of answering in plain text
         self._proxies.locate(scope)
         request_id = _request_id(scope)
         added = [(b"x-request-id", request_id), *self._headers.of(scope)]
+        if scope["type"] == "websocket":
+            if self._sockets is not None:
+                await self._sockets(scope, receive, send, headers=added)
+            return
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -194,10 +206,13 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         with closing(accounts) if accounts is not None else nullcontext():
             async with feed.run():
                 feed.spawn(_retain(event_log, settings, accounts))
+                dispatch = Dispatch(DOMAIN, appender, defaults=fueling_defaults(settings.fueling))
+                sweeps = [offers_to_all(settings.fueling)]
+                feed.spawn(Sweeps(sweeps, event_log=event_log, dispatch=dispatch, wall_ms=_wall_ms).run())
                 if accounts is not None:
                     await accounts.begin(feed)
                 try:
-                    yield _application(settings, registry, event_log, appender, feed, accounts)
+                    yield _application(settings, registry, event_log, appender, dispatch, feed, accounts)
                 finally:
                     await appender.aclose()
     finally:
@@ -209,6 +224,7 @@ def _application(
     registry: EventRegistry,
     event_log: EventLog,
     appender: Appender,
+    dispatch: Dispatch,
     feed: Feed,
     accounts: Accounts | None,
 ) -> Application:
@@ -225,15 +241,20 @@ def _application(
         PUBLIC,
         metrics=feed.metrics,
     )
+    documents = Documents(DOMAIN, event_log, wall_ms=_wall_ms)
     routes = [
-        *Documents(DOMAIN, event_log, wall_ms=_wall_ms).routes(),
-        *command_routes(Dispatch(DOMAIN, appender)),
+        active_route(documents),
+        *documents.routes(),
+        *command_routes(dispatch),
         *Reference(
             DOMAIN, registry, version=importlib.metadata.version("order-sync"), access=accounts is not None
         ).routes(),
         *Webhooks(settings.webhooks, publish, wall_ms=_wall_ms).routes(),
         *Pages().routes(),
         *(accounts.routes if accounts is not None else [me_route()]),
+    ]
+    sockets = [
+        feed_route(feed, streams=limits.streams),
     ]
     return Application(
         event_log,
@@ -244,6 +265,7 @@ def _application(
         guard=guard,
         proxies=Proxies(settings.access.trusted_proxies),
         headers=ResponseHeaders(settings.access.cors_origins),
+        sockets=Sockets(sockets, feed=feed, gate=guard, origins=Origins(settings.access.cors_origins)),
     )
 
 

@@ -49,6 +49,12 @@ class Metrics:
             "sync_goodbyes", "Streams closed by the server, by reason", ["reason"], registry=registry
         )
         self.slow_closes = Counter("sync_slow_closes", "Streams closed because they did not read", registry=registry)
+        self.sockets = Gauge(
+            "sync_sockets", "Open WebSockets, by path", ["path"], registry=registry, multiprocess_mode="livesum"
+        )
+        self.socket_errors = Counter(
+            "sync_socket_errors", "Errors told to WebSocket clients, by code", ["code"], registry=registry
+        )
         self.polls = Counter("sync_polls", "Polls answered, by status", ["status"], registry=registry)
         self.refusals = Counter(
             "sync_refusals", "Requests that were not let in, by status", ["status"], registry=registry

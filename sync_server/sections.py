@@ -30,6 +30,7 @@ __all__ = [
     "Duration",
     "EventsSection",
     "FeedSection",
+    "FuelingSection",
     "LogSection",
     "ReadableFile",
     "RetentionSection",
@@ -156,6 +157,13 @@ class FeedSection(Section):
     max_age_s: float = Field(600.0, ge=1, le=86400)
     window_bytes: int = Field(16 * 1024 * 1024, ge=65536)
     slow_close_s: float = Field(30.0, ge=0.1, le=600)
+
+
+class FuelingSection(Section):
+    """Which share of the fuelers a new order is offered to at first, and after how long to all of them."""
+
+    offer_share: float = Field(0.3, gt=0, le=1)
+    offer_to_all_after: Duration = timedelta(seconds=60)
 
 
 class CustomEvent(Section):

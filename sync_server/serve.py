@@ -33,6 +33,7 @@ from sync_server.app import Application, open_application
 from sync_server.log.base import LogMisconfigured
 from sync_server.protocol import BoundedHttpProtocol
 from sync_server.settings import EXIT_CONFIG, Settings, is_loopback
+from sync_server.socket_protocol import MAX_MESSAGE_BYTES, PING_S, BoundedSocketProtocol
 
 __all__ = ["bind", "make_server", "run_worker", "serve", "supervise", "worker_socket"]
 
@@ -100,7 +101,11 @@ def make_server(
             ssl_certfile=tls_certificate,
             ssl_keyfile=tls_key,
             http=BoundedHttpProtocol,
-            ws="none",
+            ws=BoundedSocketProtocol,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # frames are made once for all readers
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -33,6 +33,7 @@ from sync_server.access_sections import AccessSection, LimitsSection, WebhookSec
 from sync_server.sections import (
     EventsSection,
     FeedSection,
+    FuelingSection,
     LogSection,
     RetentionSection,
     ServerSection,
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     retention: RetentionSection = RetentionSection()
     feed: FeedSection = FeedSection()
     events: EventsSection = EventsSection()
+    fueling: FuelingSection = FuelingSection()
     access: AccessSection = AccessSection()
     limits: LimitsSection = LimitsSection()
     webhooks: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")], WebhookSection] = {}

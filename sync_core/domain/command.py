@@ -67,11 +67,25 @@ class Unloaded(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule may know beside documents and input. *now_ms* is the event's own time."""
+    """What a rule may know beside documents and input. *now_ms* is the event's own time.
+
+    *principal* is "" in a client's picture, where the server will judge. *guard* checks a document against the
+    ``If-Match`` of a command that ``finds_target``; None where there was none.
+    """
 
     now_ms: int
     principal: str
     roles: frozenset[str] = frozenset()
+    guard: Callable[[Document | None], None] | None = None
+
+    @property
+    def user(self) -> str:
+        """Who calls, as documents name people."""
+        return self.principal.removeprefix("user:")
+
+    def acts_for(self, user: str) -> bool:
+        """Whether the caller may do what *user* may: it is that user, or an admin."""
+        return not self.principal or self.user == user or "admin" in self.roles
 
     @property
     def now(self) -> str:
@@ -130,11 +144,22 @@ class Changes:
         fault = FieldError(field, f"there is no {kind.noun()} {document_id}")
         raise Unprocessable(f"There is no {kind.noun()} {document_id}.", errors=(fault,))
 
+    def preload(self, refs: Iterable[Ref]) -> None:
+        """Have all of *refs* at hand: one round to the store for many, in place of one for each. Raises Unloaded."""
+        missing: set[Ref] = set()
+        for ref in refs:
+            try:
+                self.known(ref)
+            except Unloaded as more:
+                missing |= more.refs
+        if missing:
+            raise Unloaded(frozenset(missing))
+
     def create(self, document: D, event_type: str, data: Mapping[str, Any] | None = None) -> D:
         """A new document, its version continuing behind a tombstone. Raises RuleConflict if it exists."""
         existing = self.known(document.ref).document
         if existing is not None:
-            raise RuleConflict(f"There is a {document.kind} {document.id} already.", existing)
+            raise RuleConflict(f"There is already {document.a_noun()} {document.id}.", existing)
         return self.put(document, event_type, data)
 
     def put(
@@ -174,7 +199,9 @@ class Command:
 
     *target* is the kind that ``If-Match`` guards and whose client collection has the method *name*; *emits* are
     all event types it can make, at most *max_events* events. With *guarded* a client sends the version that the
-    person saw without being told to: what it changes was made out of the document as it looked.
+    person saw without being told to: what it changes was made out of the document as it looked. One that
+    *finds_target* gets its target from other documents, and lets ``Context.guard`` look at it. With *unseen* the
+    target may be one that the caller does not see (any more): the rule says what of it is told in words, no more is.
     """
 
     name: str
@@ -188,6 +215,8 @@ class Command:
     summary: str
     creates: bool = False
     guarded: bool = False
+    finds_target: bool = False
+    unseen: bool = False
     max_events: int = 8
 
     @cached_property
@@ -197,6 +226,14 @@ class Command:
     @cached_property
     def body_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self.input.model_fields if name not in self.path_parameters)
+
+    @cached_property
+    def needs_body(self) -> bool:
+        """Whether a request without one is a mistake. An action on what is there may need to be told nothing more."""
+        if self.method == "DELETE":
+            return False
+        is_told = any(self.input.model_fields[name].is_required() for name in self.body_fields)
+        return is_told or (bool(self.body_fields) and (self.creates or self.method != "POST"))
 
     @cached_property
     def _named(self) -> tuple[tuple[str, str], ...]:
@@ -247,6 +284,8 @@ def command(
     emits: Sequence[str],
     creates: bool = False,
     guarded: bool = False,
+    finds_target: bool = False,
+    unseen: bool = False,
     max_events: int = 8,
 ) -> Callable[[Callable[[Changes, I], None]], Command]:
     """Declare the decorated rule as a command: its name, input and summary are the function's own."""
@@ -266,6 +305,8 @@ def command(
             summary=(rule.__doc__ or "").strip().splitlines()[0],
             creates=creates,
             guarded=guarded,
+            finds_target=finds_target,
+            unseen=unseen,
             max_events=max_events,
         )
 

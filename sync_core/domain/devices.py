@@ -215,7 +215,7 @@ def place_orders(cafe: Changes, given: PlaceOrders) -> None:
     _change_orders(cafe, device, (*device.orders, *orders), "order_added", data)
 
 
-class EditOrder(CommandInput):
+class EditDeviceOrder(CommandInput):
     deviceID: DeviceID
     orderIndex: OrderIndex
     name: Omittable[Label] = None
@@ -234,7 +234,7 @@ class EditOrder(CommandInput):
     emits=["order_modified"],
     guarded=True,
 )
-def edit_order(cafe: Changes, given: EditOrder) -> None:
+def edit_order(cafe: Changes, given: EditDeviceOrder) -> None:
     """Change one of a device's orders. What is absent stays; its time becomes now."""
     device, order = _ordered(cafe, given.deviceID, given.orderIndex)
     wanted = {name: value for name, value in given if name not in ("deviceID", "orderIndex") and value is not None}
@@ -245,7 +245,7 @@ def edit_order(cafe: Changes, given: EditOrder) -> None:
     _change_orders(cafe, device, orders, "order_modified", data)
 
 
-class RemoveOrder(CommandInput):
+class RemoveDeviceOrder(CommandInput):
     deviceID: DeviceID
     orderIndex: OrderIndex
 
@@ -258,7 +258,7 @@ class RemoveOrder(CommandInput):
     emits=["order_removed"],
     guarded=True,
 )
-def remove_order(cafe: Changes, given: RemoveOrder) -> None:
+def remove_order(cafe: Changes, given: RemoveDeviceOrder) -> None:
     """Take one of a device's orders away; those behind it move up."""
     device, _ = _ordered(cafe, given.deviceID, given.orderIndex)
     at = given.orderIndex

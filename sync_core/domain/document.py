@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from sync_core.filters import tag
 
-__all__ = ["Document", "Known", "Part", "Ref", "by_kind"]
+__all__ = ["ADMINS", "Document", "Known", "Part", "Ref", "by_kind"]
+
+ADMINS = "role:admin"
+"""The label of those who see what belongs to others."""
 
 
 class Ref(NamedTuple):
@@ -39,6 +42,9 @@ class Document(BaseModel):
     id_key: ClassVar[str]
     """The field and envelope key that holds its id."""
     view_permission: ClassVar[str]
+    owner_key: ClassVar[str] = ""
+    """The entity key that names its owner, of kinds that only their owner and admins see. That there is such a one is
+    no secret then: who may not see it is refused (403), and lists are of the caller's own."""
 
     version: int = 0
 
@@ -51,6 +57,12 @@ class Document(BaseModel):
     def noun(cls) -> str:
         """For people: ``fuel order``."""
         return cls.kind.replace("_", " ")
+
+    @classmethod
+    def a_noun(cls) -> str:
+        """For people, one of them: ``an order``."""
+        noun = cls.noun()
+        return f"{'an' if noun[0] in 'aeio' else 'a'} {noun}"  # and "a user"
 
     @classmethod
     def heading(cls) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -32,6 +33,7 @@ __all__ = [
     "Label",
     "Made",
     "Names",
+    "Numbered",
     "Omittable",
     "ShortText",
     "StrictBool",
@@ -64,6 +66,10 @@ ShortText = Annotated[str, StringConstraints(max_length=2000)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Whole = StrictInt
+
+
+Numbered = BeforeValidator(lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int)
+"""For ids that a caller may give as numbers too, as the seeds' tables count them; here they are text."""
 
 
 class Names(NamedTuple):

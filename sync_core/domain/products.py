@@ -122,11 +122,12 @@ def set_prices(cafe: Changes, given: SetPrices) -> None:
 
 
 def _check(changed: Catalog, catalog: Catalog) -> None:
-    """Raises RuleConflict, with the *catalog* as it stands, if a price has no category."""
+    """Raises RuleConflict, with the *catalog* as it stands, if a price of *changed* has no category."""
     names = {category.name for category in changed.categories}
     lost = next((price for price in changed.prices if price.category not in names), None)
     if lost is not None:
-        raise RuleConflict(f"{lost.name} is in category {lost.category}, which there is not.", catalog)
+        stands = (catalog,) if catalog.version else ()
+        raise RuleConflict(f"{lost.name} is in category {lost.category}, which there is not.", *stands)
 
 
 COMMANDS = (set_categories, set_prices)

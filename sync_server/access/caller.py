@@ -1,5 +1,6 @@
 """Who calls: what every request carries once it is known who sent it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ class Caller:
     rights: Rights
     expires_ms: int | None = None
     credential: str = ""
+
+    def left_s(self, now_s: float) -> float:
+        """How long its access lasts from *now_s* (Unix time) on."""
+        return math.inf if self.expires_ms is None else max(self.expires_ms / 1000 - now_s, 0.0)
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:

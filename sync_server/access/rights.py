@@ -25,6 +25,8 @@ NOBODYS = ""
 
 PERSON = "user:"
 """Labels of one person begin with it; all others are shared by many."""
+ROLE = "role:"
+"""Labels of those who hold a role begin with it."""
 
 
 class Access(NamedTuple):
@@ -85,6 +87,11 @@ class Rights:
         return frozenset(label for label in self.labels if label.startswith(PERSON))
 
     @property
+    def roles(self) -> frozenset[str]:
+        """The names of the roles that its labels tell of."""
+        return frozenset(label.removeprefix(ROLE) for label in self.labels if label.startswith(ROLE))
+
+    @property
     def shared(self) -> "Rights":
         """The same without the personal labels: what a colleague of the same role may see. Never more than this."""
         personal = self.personal
@@ -108,11 +115,14 @@ class AccessTable:
 
     def __init__(self, event_types: Iterable[EventType], domain: Domain) -> None:
         self._kinds = {name: kind.view_permission for name, kind in domain.kinds.items()}
-        self._types = {
-            event_type.name: Access(self._kinds[event_type.document])
-            for event_type in event_types
-            if event_type.document is not None
-        }
+        self._types: dict[str, Access] = {}
+        self.spares: dict[str, str] = {}
+        """The permission that spares from the draw, by type, where a sample of the type has one."""
+        for event_type in event_types:
+            if event_type.document is not None:
+                self._types[event_type.name] = Access(self._kinds[event_type.document])
+            if event_type.spares is not None:
+                self.spares[event_type.name] = event_type.spares
         self._other = Access(VIEW_EVENTS)
 
     def of_type(self, event_type: str) -> Access:

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sync_core.domain.command import Domain
-from sync_server.access.rights import PERSON, Rights
+from sync_server.access.rights import PERSON, ROLE, Rights
 from sync_server.access_sections import AccessSection
 from sync_server.permissions import DEFAULT_ROLES, EVERYTHING, known_permissions
 
 __all__ = ["ROLE", "Roles", "roles_of"]
-
-ROLE = "role:"
-"""Labels of those who hold a role begin with it."""
 
 
 @dataclass(frozen=True, eq=False)

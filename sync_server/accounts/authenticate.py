@@ -3,7 +3,7 @@
     Authorization: Bearer <JWT>        of an identity provider, or of a login here
     Authorization: Bearer osk_...      an API key
     Cookie: order_sync_session=<JWT>   a browser that has logged in
-    ?ticket=...                        where EventSource opens the stream, which cannot send headers: 30 s, once
+    ?ticket=...                        where a browser opens a stream or a socket, which send no headers: 30 s, once
 
 A cookie counts only where nothing else is shown: browsers send theirs whether they are meant or not.
 """
@@ -33,7 +33,8 @@ _SESSION = "session:"
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """All ways in. *tenants* None: any tenant may come to be. *ticket_paths* are where a ticket is a credential."""
+    """All ways in. *tenants* None: any tenant may come to be. *ticket_paths* are where a ticket is a credential, beside
+    every WebSocket."""
 
     roles: Roles
     directory: Directory
@@ -149,7 +150,7 @@ class Authenticator:
     def _take_ticket(self, scope: Scope) -> str | None:
         """The ticket in the query, out of which it is taken: no route has to know it, and none can tell it on."""
         query: bytes = scope["query_string"]
-        if b"ticket=" not in query or scope["path"] not in self.ticket_paths:
+        if b"ticket=" not in query or (scope["type"] != "websocket" and scope["path"] not in self.ticket_paths):
             return None
         try:
             pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=500)

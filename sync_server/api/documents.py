@@ -8,6 +8,7 @@ feed from the cursor brings what is missing. Source: protocol.md 2.3, domain.md.
 import enum
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -16,9 +17,11 @@ from starlette.routing import Route
 
 from sync_core.cursor import Cursor
 from sync_core.domain.command import Domain
-from sync_core.domain.document import Document, Ref
-from sync_core.problems import FieldError, InvalidRequest, NotFound, Unavailable
+from sync_core.domain.document import ADMINS, Document, Ref
+from sync_core.filters import tag
+from sync_core.problems import FieldError, Forbidden, InvalidRequest, NotFound, Unavailable
 from sync_server.access.caller import Caller, caller_of
+from sync_server.access.rights import PERSON
 from sync_server.api.paging import PageToken, Query
 from sync_server.api.paths import PREFIX, SNAPSHOT_PATH
 from sync_server.log.base import DocumentPage, EventLog, LogError, Selection
@@ -107,7 +110,7 @@ class Documents:
             token = query.token([kind])
             selection = Selection(
                 kinds=(kind.kind,),
-                tags=query.filter.tags,
+                tags=_own(caller, kind, query.filter.tags),
                 states=frozenset(query.names(state.parameter, among=state.values)),
                 updated_since_ms=query.time("updatedSince"),
             )
@@ -122,7 +125,11 @@ class Documents:
             caller.rights.require(kind.view_permission)
             ref = Ref(kind.kind, http.path_params[kind.id_key])
             page = await self._reading(caller, lambda: self._log.load(caller.tenant, [ref]))
-            found = next((d for d in page.documents if not d.deleted and _sees(caller, kind, d)), None)
+            found = next((d for d in page.documents if not d.deleted), None)
+            if found is not None and not _sees(caller, kind, found):
+                if kind.owner_key:
+                    raise Forbidden(f"The {kind.noun()} {ref.id[:80]} is not yours.")
+                found = None
             if found is None:
                 raise NotFound(f"There is no {kind.noun()} {ref.id[:80]}.")
             headers = {"Cache-Control": "private, no-cache", "ETag": f'"{found.version}"'}
@@ -144,6 +151,18 @@ class Documents:
         visible = [document for document in page.documents if _sees(caller, kinds[document.kind], document)]
         return DocumentPage(page.bounds, visible, page.next)
 
+    async def find(self, caller: Caller, selection: Selection, *, most: int) -> DocumentPage:
+        """The first *most* documents of *selection*, whoever may see them. Raises Unavailable."""
+        found: list[StoredDocument] = []
+        after: Ref | None = None
+        while True:
+            read = partial(self._log.documents, caller.tenant, selection, after=after, limit=most - len(found))
+            page = await self._reading(caller, read)
+            found += page.documents
+            after = page.next
+            if after is None or len(found) >= most:
+                return DocumentPage(page.bounds, found, after)
+
     async def _reading(self, caller: Caller, read: Callable[[], Awaitable[DocumentPage]]) -> DocumentPage:
         """What *read* gives, of a tenant that is there from now on. Raises Unavailable."""
         try:
@@ -153,6 +172,17 @@ class Documents:
             return await read()
         except LogError as exc:
             raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
+
+
+def _own(caller: Caller, kind: type[Document], tags: frozenset[str]) -> frozenset[str]:
+    """*tags*, and for kinds that only their owners see those of the caller. Raises Forbidden for those of others."""
+    rights = caller.rights
+    if not kind.owner_key or rights.permissions is None or ADMINS in rights.labels:
+        return tags
+    own = frozenset(tag(kind.owner_key, label.removeprefix(PERSON)) for label in rights.personal)
+    if any(one.startswith(f"{kind.owner_key}=") and one not in own for one in tags):
+        raise Forbidden(f"Only admins see the {kind.heading().lower()} of others.")
+    return tags or own
 
 
 def _sees(caller: Caller, kind: type[Document], document: StoredDocument) -> bool:

@@ -1,8 +1,10 @@
 """From a call of a command to its answer: permission, the log's transaction, what the caller may see of it."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -41,8 +43,17 @@ class Call:
 class Dispatch:
     """Gives commands to the appender; what HTTP, WebSocket and sweeps share."""
 
-    def __init__(self, domain: Domain, appender: Appender, *, ids: Callable[[], str] = new_id) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        appender: Appender,
+        *,
+        ids: Callable[[], str] = new_id,
+        defaults: Mapping[type[CommandInput], Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
+        """*defaults* are what the configuration gives for fields of an input that the caller has left at None."""
         self.domain = domain
+        self._defaults = defaults
         self._appender = appender
         self._ids = ids
 
@@ -52,7 +63,7 @@ class Dispatch:
         write = CommandWrite(
             domain=self.domain,
             command=call.command,
-            given=call.command.complete(call.given, self._ids),
+            given=self._complete(call),
             principal=caller.principal,
             rights=caller.rights,
             client_id=call.client_id,
@@ -63,6 +74,13 @@ class Dispatch:
         )
         answer = await self._appender.append(caller.tenant, write)
         return answer.seen_by(self._sees(caller))
+
+    def _complete(self, call: Call) -> CommandInput:
+        """The call's input with the ids and the defaults that were left open."""
+        given = call.command.complete(call.given, self._ids)
+        defaults = self._defaults.get(type(given), {})
+        missing = {name: value for name, value in defaults.items() if getattr(given, name) is None}
+        return given.model_copy(update=missing) if missing else given
 
     async def outcome(self, caller: Caller, key: str) -> Answer | None:
         """What became of the command with that key; None if nothing is known of it."""

@@ -48,7 +48,6 @@ class _Endpoint:
     def __init__(self, command: Command, dispatch: Dispatch) -> None:
         self._command = command
         self._dispatch = dispatch
-        self._needs_body = bool(command.body_fields) and command.method != "DELETE"
 
     async def answer(self, http: Request) -> Response:
         caller = caller_of(http.scope)
@@ -58,8 +57,8 @@ class _Endpoint:
 
     async def _call(self, http: Request) -> Call:
         key, guard, client_id = _key(http), _guard(http), client_id_of(http)
-        body = await json_body(http, optional=not self._needs_body)
-        content = _object(body) if body or self._needs_body else {}
+        body = await json_body(http, optional=not self._command.needs_body)
+        content = _object(body) if body or self._command.needs_body else {}
         faults = [FieldError(name, "stands in the path") for name in self._command.path_parameters if name in content]
         if faults:
             raise Unprocessable("The command cannot be accepted.", errors=tuple(faults))

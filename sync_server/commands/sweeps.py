@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
+from pydantic import ValidationError
 
 from sync_core.domain.command import Command, CommandInput
 from sync_core.domain.document import Document, Ref
@@ -95,7 +96,11 @@ class Sweeps:
             now_ms = self._wall_ms()
             async with asyncio.TaskGroup() as calls:  # together, so that they share transactions
                 for stored in page.documents:
-                    document = self._dispatch.domain.kinds[stored.kind].model_validate_json(stored.body)
+                    try:
+                        document = self._dispatch.domain.kinds[stored.kind].model_validate_json(stored.body)
+                    except ValidationError:  # a newer server wrote it, and will look after it
+                        log.info("document_unreadable", kind=stored.kind, id=stored.id)
+                        continue
                     given = sweep.due(document, now_ms)
                     if given is not None:
                         calls.create_task(self._call(sweep, tenant, given))

@@ -5,7 +5,10 @@ JSON text that its event carries.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
+import structlog
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from sync_core.cursor import Cursor
@@ -13,7 +16,7 @@ from sync_core.domain.command import Changes, Command, CommandInput, Context, Do
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.envelope import envelope_tail
 from sync_core.events import MAX_EVENT_BYTES
-from sync_core.problems import Conflict, FieldError, NotFound, TooLarge, Unprocessable
+from sync_core.problems import Conflict, FieldError, Forbidden, NotFound, TooLarge, Unprocessable
 from sync_server.access.rights import Rights
 from sync_server.commands.answer import Answer, Carried, Refusal
 from sync_server.log.group import Decision, View
@@ -22,6 +25,14 @@ from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKe
 __all__ = ["CommandWrite", "Guard", "Lookup", "Stale"]
 
 _ENVELOPE_HEAD_BYTES = 160
+
+log = structlog.get_logger("sync_server")
+
+
+class Unreadable(Conflict):
+    """A newer server wrote it, and this one cannot judge what a change of it means. Readers are given it as it is."""
+
+    type = "unreadable"
 
 
 class Stale(RuleConflict):
@@ -80,7 +91,7 @@ class CommandWrite:
         hidden = self._hidden(view)
         changes = Changes(
             load=lambda ref: Known(None, 0) if ref in hidden else self._known(view, ref),
-            context=Context(view.time_ms, self.principal),
+            context=self._context(view),
             kinds=self.domain.kinds,
         )
         try:
@@ -91,20 +102,33 @@ class CommandWrite:
             return Decision([], self._outcome(view, answer), answer)
         return self._accepted(view, changes)
 
+    def _context(self, view: View) -> Context:
+        is_open = self.rights.permissions is None  # whoever calls may do everything
+        guard = None
+        if self.guard is not None and self.command.finds_target:
+            guard = partial(self.guard.check, what=self.command.target.noun())
+        return Context(
+            view.time_ms, self.principal, frozenset({"admin"}) if is_open else self.rights.roles, guard
+        )  # fmt: skip
+
     def _hidden(self, view: View) -> frozenset[Ref]:
-        """What it names and its caller may not see; not the id under which it is to create, which may be taken."""
+        """What it names and its caller may not see; not the id under which it is to create, which may be taken, nor
+        that of a target which may be ``unseen``."""
         if self.rights.permissions is None:
             return frozenset()
         command = self.command
         makes_target = command.creates and command.target.id_key not in command.path_parameters
-        created = command.target_ref(self.given) if makes_target else None
+        named_freely = command.target_ref(self.given) if makes_target or command.unseen else None
         hidden = set()
         for ref in self.refs:
             document = self._known(view, ref).document
-            if document is None or ref == created:
+            if document is None or ref == named_freely:
                 continue
-            if not self.rights.sees_document(type(document), document.grants(), document.audience()):
-                hidden.add(ref)
+            if self.rights.sees_document(type(document), document.grants(), document.audience()):
+                continue
+            if document.owner_key:
+                raise Forbidden(f"The {document.noun()} {ref.id} is not yours.")
+            hidden.add(ref)
         return frozenset(hidden)
 
     def _again(self, known: Outcome) -> Answer:
@@ -122,15 +146,15 @@ class CommandWrite:
             return Known(None, stored.version)
         document = view.parsed.get(ref)
         if document is None:
-            document = view.parsed[ref] = self.domain.kinds[ref.kind].model_validate_json(stored.body)
+            document = view.parsed[ref] = _read(self.domain.kinds[ref.kind], stored)
         return Known(document, stored.version)
 
     def _check_guard(self, changes: Changes) -> None:
-        if self.guard is None:
+        if self.guard is None or self.command.finds_target:
             return
         ref = self.command.target_ref(self.given)
         target = changes.known(ref).document if ref is not None else None
-        self.guard.check(target, what=f"{self.command.target.kind} {ref.id}" if ref else self.command.target.kind)
+        self.guard.check(target, what=f"{self.command.target.noun()} {ref.id}" if ref else self.command.target.noun())
 
     def _accepted(self, view: View, changes: Changes) -> Decision[Answer]:
         events: list[NewEvent] = []
@@ -170,6 +194,16 @@ class CommandWrite:
         if len(tail.encode()) + _ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
             raise TooLarge(f"The {document.kind if document else 'event'} would have over {MAX_EVENT_BYTES} bytes.")
         return NewEvent(event.event_type, event.tags, self.client_id, self.principal, tail, reach)
+
+
+def _read(kind: type[Document], stored: StoredDocument) -> Document:
+    """Raises Unreadable."""
+    try:
+        return kind.model_validate_json(stored.body)
+    except ValidationError as exc:
+        log.error("document_unreadable", kind=stored.kind, id=stored.id, faults=exc.error_count())
+        detail = f"{kind.noun().capitalize()} {stored.id} was written by a newer version of this server."
+        raise Unreadable(f"{detail} It can be read here, and not changed.") from None
 
 
 @dataclass(frozen=True, slots=True)

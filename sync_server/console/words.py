@@ -39,7 +39,7 @@ def line_of(envelope: Data) -> Text:
 def _about(envelope: Data) -> tuple[str, ...]:
     """Whose id to show, first the one that the event is most about."""
     first = {"bay": "bayID", "job": "bayID", "queue": "queueID"}.get(envelope["eventType"].partition("_")[0], "orderID")
-    return first, "orderID", "bayID", "deviceID"
+    return first, "orderID", "bayID", "deviceID", "catalogID"
 
 
 def _json(data: Data) -> str:
@@ -62,15 +62,18 @@ def _status(data: Data) -> str:
 
 
 def _device(data: Data) -> str:
-    hours, minutes = divmod(int(data["elapsedSeconds"]) // 60, 60)
-    people = f"{data['customerCount']} customer{'' if data['customerCount'] == 1 else 's'}"
-    note = f", {data['notes']}" if data["notes"] else ""
-    return f"{'running' if data['isRunning'] else 'stopped'} at {hours}:{minutes:02} h, {people}{note}"
+    if data.get("deleted"):
+        return "taken away"
+    device = data["device"]
+    hours, minutes = divmod(int(device["elapsedSeconds"]) // 60, 60)
+    people = f"{device['customerCount']} customer{'' if device['customerCount'] == 1 else 's'}"
+    note = f", {device['notes']}" if device["notes"] else ""
+    return f"{'running' if device['isRunning'] else 'stopped'} at {hours}:{minutes:02} h, {people}{note}"
 
 
 def _item(item: Data) -> str:
     note = f" ({item['notes']})" if item.get("notes") else ""
-    return f"{item['quantity']} × {item['name']}{note} at {item['price']:,}"
+    return f"{item['quantity']} × {item['name']}{note} at {item['price']}"
 
 
 def _order(data: Data) -> str:
@@ -126,12 +129,12 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "whatsapp_connected": lambda data: f"WhatsApp {data['status']}, {data['phone']}",
     "qr_generated": lambda data: f"QR code for {data['url']}",
     "device_updated": _device,
-    "device_created": lambda data: f"new device, {data['mode']} mode",
-    "device_removed": lambda _: "taken away",
+    "device_created": lambda data: f"new device, {data['device']['mode']} mode",
+    "device_removed": _device,
     "device_cleared": lambda _: "cleared for the next customer",
-    "device_transferred": lambda data: f"takes over everything from {data['fromDeviceId']}",
+    "device_transferred": lambda data: f"takes over everything from {data['fromDeviceID']}",
     "order_added": lambda data: ", ".join(map(_item, data["orders"])),
-    "order_modified": lambda data: f"item {data['orderIndex'] + 1} is now {_item(data['data'])}",
+    "order_modified": lambda data: f"item {data['orderIndex'] + 1} is now {_item(data['order'])}",
     "order_removed": lambda data: f"item {data['orderIndex'] + 1} taken off",
     "prices_updated": lambda _: "new prices for everybody",
     "categories_updated": lambda _: "new categories for everybody",

@@ -1,4 +1,4 @@
-"""Channels: readers who want and may see the same, and are therefore sent the very same bytes.
+"""Channels: readers who want and may see the same in the same form, and are therefore sent the very same bytes.
 
 The index finds an event's channels by who may see it and by its tags and type, so 10,000 readers of 10,000 orders
 are not 10,000 tests per event, whether they filter by their order or are bound to it: cost follows matches.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sync_core.filters import Filter
 from sync_server.access.rights import Rights
+from sync_server.feed.framing import SSE, Framing
 from sync_server.feed.view import Sight
 from sync_server.feed.window import FeedEvent
 
@@ -31,7 +32,7 @@ Piece = tuple[list["Reader"], list[FeedEvent]]
 
 
 class Channel:
-    """One sight, its live readers, and what waits for the next flush.
+    """One sight in one framing, its live readers, and what waits for the next flush.
 
     *waiters* are long polls, woken by the next flush.
     """
@@ -42,6 +43,7 @@ class Channel:
         "_pending",
         "_uneven",
         "advanced_s",
+        "framing",
         "heartbeat_due_s",
         "readers",
         "sent_seq",
@@ -49,8 +51,9 @@ class Channel:
         "waiters",
     )
 
-    def __init__(self, sight: Sight) -> None:
+    def __init__(self, sight: Sight, framing: Framing) -> None:
         self.sight = sight
+        self.framing = framing
         self.readers: set[Reader] = set()
         self.waiters: set[asyncio.Future[bool]] = set()
         self._echo: dict[tuple[str | None, str], set[Reader]] = {}
@@ -135,7 +138,7 @@ class ChannelIndex:
     """The channels of one tenant, found by sight and by event."""
 
     def __init__(self) -> None:
-        self._channels: dict[Sight, Channel] = {}
+        self._channels: dict[tuple[Sight, Framing], Channel] = {}
         self._open: Places = {}
         """Of those who may see everything."""
         self._public: Places = {}
@@ -154,11 +157,11 @@ class ChannelIndex:
         """All channels; a copy."""
         return iter(list(self._channels.values()))
 
-    def channel(self, sight: Sight) -> Channel:
+    def channel(self, sight: Sight, framing: Framing = SSE) -> Channel:
         """The channel of that sight, made if it is the first."""
-        channel = self._channels.get(sight)
+        channel = self._channels.get((sight, framing))
         if channel is None:
-            channel = self._channels[sight] = Channel(sight)
+            channel = self._channels[sight, framing] = Channel(sight, framing)
             for area in self._areas(sight.rights):
                 for place in _places(sight.filter):
                     area.setdefault(place, {})[channel] = None
@@ -166,10 +169,10 @@ class ChannelIndex:
 
     def release(self, channel: Channel) -> None:
         """Forget *channel* if nobody uses it any more."""
-        sight = channel.sight
-        if not channel.unused or self._channels.get(sight) is not channel:
+        sight, key = channel.sight, (channel.sight, channel.framing)
+        if not channel.unused or self._channels.get(key) is not channel:
             return
-        del self._channels[sight]
+        del self._channels[key]
         for area in self._areas(sight.rights):
             for place in _places(sight.filter):
                 del area[place][channel]

@@ -6,11 +6,11 @@ import random
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from sync_core.sse import encode_id
 from sync_core.times import iso_from_ms
 from sync_server.feed.channel import Channel
 from sync_server.feed.connection import Chunk
-from sync_server.feed.control import Goodbye, control_event
+from sync_server.feed.control import Goodbye
+from sync_server.feed.framing import Framing
 
 if TYPE_CHECKING:
     from sync_server.feed.hub import Hub
@@ -45,7 +45,7 @@ class Clock:
         """When a reader that is written to now is due for a heartbeat."""
         return self._hub.now() + self._hub.settings.heartbeat_s * random.uniform(0.9, 1.1)
 
-    def heartbeat_block(self, seq: int) -> bytes:
+    def heartbeat(self, seq: int, framing: Framing) -> bytes:
         """A heartbeat for who has been brought up to *seq*."""
         hub = self._hub
         data = {
@@ -53,24 +53,25 @@ class Clock:
             "head": hub.cursor_text(hub.tail.seq),
             "tailAgeMs": hub.tail.age_ms,
         }
-        return control_event("heartbeat", data, event_id=hub.cursor_text(seq))
+        return framing.control("heartbeat", data, event_id=hub.cursor_text(seq))
 
     def sweep(self) -> None:
         """What is due by now."""
         hub, now = self._hub, self._hub.now()
-        heartbeat: Chunk | None = None
+        heartbeats: dict[Framing, Chunk] = {}
         for channel in hub.channels:
             if not channel.readers:
                 continue
             if now >= channel.heartbeat_due_s:
-                if heartbeat is None:
-                    hub.flush()  # its id must not run ahead of what is pending
-                    heartbeat = Chunk(self.heartbeat_block(hub.flushed))
+                if not heartbeats:
+                    hub.flush()  # their id must not run ahead of what is pending
+                if channel.framing not in heartbeats:
+                    heartbeats[channel.framing] = Chunk(self.heartbeat(hub.flushed, channel.framing))
                 channel.heartbeat_due_s = self.heartbeat_due()
-                self._send(channel, heartbeat)
+                self._send(channel, heartbeats[channel.framing])
             elif hub.flushed - channel.sent_seq > ADVANCE_SEQS and now - channel.advanced_s >= ADVANCE_S:
                 channel.advanced_s = now
-                self._send(channel, Chunk(encode_id(hub.cursor_text(hub.flushed))))
+                self._send(channel, Chunk(channel.framing.advance(hub.cursor_text(hub.flushed))))
         while self._tick < int(now):
             self._tick += 1
             for reader, farewell in list(self._leaving.pop(self._tick, {}).items()):

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from starlette.types import Message, Send
 
-__all__ = ["AsgiConnection", "Blocked", "Chunk", "Connection", "UvicornConnection", "connect"]
+__all__ = ["AsgiConnection", "Blocked", "Chunk", "Connection", "UvicornConnection", "connect", "step"]
 
 
 class Chunk:
@@ -87,10 +87,10 @@ class AsgiConnection:
         self._handler = asyncio.current_task()
 
     def write(self, chunk: Chunk) -> Blocked | None:
-        return _step(self._send(chunk.message))
+        return step(self._send(chunk.message))
 
     def finish(self, body: bytes) -> None:
-        blocked = _step(self._send({"type": "http.response.body", "body": body, "more_body": False}))
+        blocked = step(self._send({"type": "http.response.body", "body": body, "more_body": False}))
         if blocked is not None:
             blocked.cancel()
             self.abort()
@@ -114,7 +114,7 @@ class UvicornConnection(AsgiConnection):
 
     def write(self, chunk: Chunk) -> Blocked | None:
         if self._flow.write_paused:
-            return _step(self._send(chunk.message))
+            return step(self._send(chunk.message))
         cycle = self._cycle
         if cycle.transport.is_closing():  # uvicorn tells only the newest of pipelined requests
             cycle.disconnected = True
@@ -184,7 +184,8 @@ def _uvicorn_cycle(send: Send) -> Any:
     return None
 
 
-def _step(coroutine: Any) -> Blocked | None:
+def step(coroutine: Any) -> Blocked | None:
+    """Run *coroutine* to its end, or up to where it has to wait: then that is what is to be awaited."""
     try:
         waits_for = coroutine.send(None)
     except StopIteration:

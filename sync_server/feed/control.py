@@ -1,13 +1,8 @@
-"""The feed's own events, which are never logged: what they say, as SSE blocks. Source: protocol.md 2.1."""
+"""The reasons that the feed's own events give. Source: protocol.md 2.1."""
 
 import enum
-from typing import Any
 
-from pydantic_core import to_json
-
-from sync_core.sse import encode_event
-
-__all__ = ["Goodbye", "Reset", "control_event"]
+__all__ = ["Goodbye", "Reset"]
 
 
 class Reset(enum.Enum):
@@ -28,8 +23,3 @@ class Goodbye(enum.Enum):
     SHUTDOWN = "shutdown"
     SLOW = "slow"
     LOG_UNAVAILABLE = "log_unavailable"
-
-
-def control_event(event: str, data: dict[str, Any], *, event_id: str | None) -> bytes:
-    """One block; *event_id* moves the reader's cursor."""
-    return encode_event(event=event, id=event_id, data=to_json(data).decode())

@@ -8,9 +8,9 @@ channel in the same step misses nothing and gets nothing twice. Source: protocol
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -21,10 +21,11 @@ from sync_server.feed.channel import Channel, ChannelIndex
 from sync_server.feed.clock import REJOIN_MS, Clock
 from sync_server.feed.connection import Chunk
 from sync_server.feed.control import Goodbye, Reset
+from sync_server.feed.framing import Framing
 from sync_server.feed.reader import Reader
 from sync_server.feed.tail import Tail
 from sync_server.feed.turns import Turns
-from sync_server.feed.window import FeedEvent, joined, thin
+from sync_server.feed.window import FeedEvent, thin
 from sync_server.log.base import Bounds, EventLog
 from sync_server.log.records import StoredEvent
 from sync_server.metrics import Metrics
@@ -49,6 +50,14 @@ class FeedSettings:
     max_age_s: float = 600.0
     window_bytes: int = 16 * 1024 * 1024
     slow_close_s: float = 30.0
+
+
+class Made(NamedTuple):
+    """A piece of a flush: *count* events. *pending* is held, or its events' ids could come to be those of others."""
+
+    chunk: Chunk
+    count: int
+    pending: list[FeedEvent]
 
 
 class Hub:
@@ -162,14 +171,15 @@ class Hub:
         self._pending_bytes = 0
         # Before the first write: a reader that falls behind in this flush has its whole piece in the socket.
         self.flushed = self.tail.seq
+        made: dict[Hashable, Made] = {}
         for channel in dirty:
-            self._flush_channel(channel)
+            self._flush_channel(channel, made)
         self._flushed_s = self.now()
         if self._delivered:
             self.metrics.deliveries.inc(self._delivered)
             self._delivered = 0
 
-    def _flush_channel(self, channel: Channel) -> None:
+    def _flush_channel(self, channel: Channel, made: dict[Hashable, Made]) -> None:
         pieces = channel.take()
         if channel.unused:
             self.channels.release(channel)
@@ -179,13 +189,21 @@ class Hub:
             channel.heartbeat_due_s = self.clock.heartbeat_due()
             channel.sent_seq = max(channel.sent_seq, min(events[-1].seq for _, events in pieces))
         for readers, pending in pieces:
-            # Thinned after what is not for them is out, or one of that could take the place of what is.
-            events = thin(pending, self.latest)
-            chunk = Chunk(joined(events))
-            self.metrics.flush_events.observe(len(events))
-            self._delivered += len(events) * len(readers)
+            chunk, count, _ = self._make(channel.framing, pending, made)
+            self._delivered += count * len(readers)
             for reader in readers:
                 self.write(reader, chunk)
+
+    def _make(self, framing: Framing, pending: list[FeedEvent], made: dict[Hashable, Made]) -> Made:
+        """What those are sent for whom *pending* is: in one flush once for all channels that are sent the same."""
+        key = (framing, *map(id, pending))
+        found = made.get(key)
+        if found is None:
+            # Thinned after what is not for them is out, or one of that could take the place of what is.
+            events = thin(pending, self.latest)
+            found = made[key] = Made(Chunk(framing.events(events)), len(events), pending)
+            self.metrics.flush_events.observe(len(events))
+        return found
 
     def write(self, reader: Reader, chunk: Chunk) -> None:
         """Push *chunk* to a live reader; one that cannot be written to is let go."""

@@ -14,13 +14,13 @@ from starlette.responses import Response
 
 from sync_core.problems import CursorGone, Problem, Unavailable
 from sync_core.times import iso_from_ms
+from sync_server.feed.admission import LOG_LOST_RETRY_AFTER_S
 from sync_server.feed.control import Reset
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
 from sync_server.feed.hub import Hub
 from sync_server.feed.pages import Hole
 from sync_server.feed.pin import Pin, pin
 from sync_server.feed.request import FeedRequest
-from sync_server.feed.stream import LOG_LOST_RETRY_AFTER_S
 from sync_server.feed.window import FeedEvent, thin
 from sync_server.log.base import LogError
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sync_server.feed.connection import Blocked, Chunk, Connection
-from sync_server.feed.control import Goodbye, Reset, control_event
+from sync_server.feed.control import Goodbye, Reset
+from sync_server.feed.framing import SSE, Framing
 from sync_server.feed.pages import Hole
 from sync_server.feed.view import View
-from sync_server.feed.window import FeedEvent, joined, piece, thin
+from sync_server.feed.window import FeedEvent, piece, thin
 from sync_server.log.base import LogError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class Reader:
     """A stream in progress. Made by the hub; *cursor* counts only while the reader is not live."""
 
     __slots__ = (
-        "_blocked", "_caught_up_sent", "_connection", "_heartbeat_due_s", "_hub", "_root_path", "_task", "channel",
-        "closed", "cursor", "leaves_tick", "live", "view",
+        "_blocked", "_caught_up_sent", "_connection", "_framing", "_heartbeat_due_s", "_hub", "_root_path", "_task",
+        "channel", "closed", "cursor", "leaves_tick", "live", "view",
     )  # fmt: skip
 
     def __init__(
@@ -46,21 +47,33 @@ class Reader:
         *,
         view: View,
         cursor: int,
+        framing: Framing = SSE,
         root_path: str = "",
     ) -> None:
         self._hub = hub
         self._connection = connection
+        self._framing = framing
         self._root_path = root_path
         self.view = view
         self.cursor = cursor
         self.live = False
         self.closed = False
-        self.channel = hub.channels.channel(view.sight.shared)
+        self.channel = hub.channels.channel(view.sight.shared, framing)
         self.leaves_tick = 0
         self._heartbeat_due_s = hub.clock.heartbeat_due()
         self._blocked = False
         self._caught_up_sent = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int:
+        """Seq up to which everything that is for this reader was written to it."""
+        return self._hub.flushed if self.live else self.cursor
+
+    @property
+    def cursor_text(self) -> str:
+        """The same as a cursor."""
+        return self._hub.cursor_text(self.position)
 
     def begin(self, opening: bytes) -> None:
         """Write *opening* and what the cursor still lacks; join at once if that is little, and not too many do so."""
@@ -87,7 +100,7 @@ class Reader:
         """Say goodbye if the socket takes it, and end the stream."""
         if self.closed:
             return
-        cursor = self._hub.flushed if self.live else self.cursor
+        cursor = self.position
         self.discard()
         self._hub.metrics.goodbyes.labels(reason.value).inc()
         if self._blocked:
@@ -95,8 +108,8 @@ class Reader:
             self._connection.abort()
         else:
             data = {"reason": reason.value}
-            block = control_event("goodbye", data, event_id=self._hub.cursor_text(cursor))
-            self._connection.finish(b"retry: %d\n" % retry_ms + block)
+            event_id = self._hub.cursor_text(cursor)
+            self._connection.finish(self._framing.control("goodbye", data, event_id=event_id, retry_ms=retry_ms))
 
     def discard(self) -> None:
         """The stream is over: let go of everything. Idempotent."""
@@ -127,7 +140,7 @@ class Reader:
         self.cursor = hub.flushed
         hub.metrics.resets.labels(reason.value).inc()
         document = hub.reset_document(reason, root_path=self._root_path)
-        return control_event("reset", document, event_id=hub.cursor_text(self.cursor))
+        return self._framing.control("reset", document, event_id=hub.cursor_text(self.cursor))
 
     def _go_behind(self, blocked: Blocked | None) -> None:
         behind = self._hub.metrics.readers_behind
@@ -154,7 +167,7 @@ class Reader:
         self.cursor = hub.flushed
         if not self._caught_up_sent:
             self._caught_up_sent = True
-            body += control_event("caught_up", {}, event_id=hub.cursor_text(self.cursor))
+            body += self._framing.control("caught_up", {}, event_id=hub.cursor_text(self.cursor))
         if events:
             hub.metrics.replays.labels("window").inc()
         blocked = self._connection.write(Chunk(body)) if body else None
@@ -167,13 +180,13 @@ class Reader:
     def _go_live(self) -> None:
         self.live = True
         self._task = None
-        self.channel = self._hub.channels.channel(self.view.sight.shared)
+        self.channel = self._hub.channels.channel(self.view.sight.shared, self._framing)
         self._hub.join(self)
 
     def _visible(self, events: list[FeedEvent]) -> bytes:
         visible = thin(self.view.shown(events), self._hub.latest)
         self._hub.count_deliveries(len(visible))
-        return joined(visible)
+        return self._framing.events(visible)
 
     async def _catch_up(self, blocked: Blocked | None) -> None:
         """From the cursor to the live feed; the reader's own task."""
@@ -226,7 +239,7 @@ class Reader:
     def _sign_of_life(self) -> bytes:
         """A heartbeat where one is due: an unreadable log, or a long way through hidden events, is no silence."""
         hub = self._hub
-        return hub.clock.heartbeat_block(self.cursor) if hub.now() >= self._heartbeat_due_s else b""
+        return hub.clock.heartbeat(self.cursor, self._framing) if hub.now() >= self._heartbeat_due_s else b""
 
     async def _write(self, body: bytes) -> None:
         if body:

@@ -1,6 +1,5 @@
 """What a reader asks for: the query of the stream and of the poll, which understand the same things."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
+from sync_core.domain.catalog import REGISTRY
 from sync_core.filters import ENTITY_KEYS, Filter
 from sync_core.problems import FieldError, InvalidRequest
 from sync_server.access.caller import OPEN_CALLER, Caller, caller_of
@@ -22,6 +22,8 @@ ANONYMOUS = OPEN_CALLER.principal
 MAX_CLIENT_ID = 128
 _WHOLE = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
+_ASKS = {event_type.name: event_type.asks for event_type in REGISTRY if event_type.asks is not None}
+"""The permission that it takes to ask for a type by name."""
 _FEED_PARAMETERS = frozenset({"eventTypes", "lastEventId", "clientID", *ENTITY_KEYS})
 
 
@@ -42,7 +44,7 @@ class FeedRequest:
     def parse(cls, scope: Scope, *, extra: frozenset[str] = frozenset()) -> "FeedRequest":
         """From the ASGI *scope*; *extra* are further parameters that this route knows.
 
-        Raises InvalidRequest; LookupError if nobody has said who calls.
+        Raises InvalidRequest, Forbidden; LookupError if nobody has said who calls.
         """
         parameters = _query(scope["query_string"])
         unknown = sorted(set(parameters) - _FEED_PARAMETERS - extra)
@@ -60,14 +62,16 @@ class FeedRequest:
         header = next((v for k, v in scope["headers"] if k == b"last-event-id"), b"").decode("latin-1")
         cursor = header or _last(parameters, "after") or _last(parameters, "lastEventId")
         caller = caller_of(scope)
-        view = View(Sight(Filter.parse(parameters), caller.rights), client_id, caller)
+        wanted = Filter.parse(parameters)
+        for event_type in wanted.event_types & _ASKS.keys():
+            caller.rights.require(_ASKS[event_type])
+        view = View(Sight(wanted, caller.rights), client_id, caller)
         return cls(view, cursor or None, scope.get("root_path", ""), parameters)
 
     @property
     def left_s(self) -> float:
         """How long the caller's access lasts from now on."""
-        expires_ms = self.caller.expires_ms
-        return math.inf if expires_ms is None else max(expires_ms / 1000 - time(), 0.0)
+        return self.caller.left_s(time())
 
     def number(self, name: str, *, default: float, low: float, high: float) -> float:
         """The parameter *name* between *low* and *high*; a whole number where *high* is an int. Raises InvalidRequest.

@@ -59,7 +59,8 @@ class View:
         if self.client_id is not None and (event.client_id, event.principal) == self.echo:
             return None
         shown = self.sight.shows(event)
-        if shown is None or shown.sample is None or self.sight.rights.permissions is None:
+        rights = self.sight.rights
+        if shown is None or shown.sample is None or rights.permissions is None or shown.spares in rights.permissions:
             return shown
         return shown if _draw(shown.event_id, self.caller.principal) < shown.sample else None
 

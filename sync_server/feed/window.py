@@ -26,9 +26,10 @@ _DATA = b"\ndata: "
 class FeedEvent(NamedTuple):
     """An event ready to leave. *block* is its SSE block; the JSON envelope in it begins at *envelope_at*.
 
-    *access* is what it takes to see it; *sample* the share of its readers that it is delivered to. *removal* stands
-    for it with those who might see the document before the change and may not any more, or do not look for it there:
-    an event of its own, whose *tags* and *access* are what they were before.
+    *access* is what it takes to see it; *sample* the share of its readers that it is delivered to, beside all those
+    with the permission *spares*. *removal* stands for it with those who might see the document before the change and
+    may not any more, or do not look for it there: an event of its own, whose *tags* and *access* are what they were
+    before.
     """
 
     seq: int
@@ -41,6 +42,7 @@ class FeedEvent(NamedTuple):
     access: Access
     sample: float | None = None
     removal: "FeedEvent | None" = None
+    spares: str | None = None
 
     @property
     def is_removal(self) -> bool:
@@ -83,7 +85,8 @@ def encode(epoch: str, event: StoredEvent, table: AccessTable) -> FeedEvent:
         removed = encode_event(event="removed", id=f"{epoch}.{seq}", data=data)
         removal = FeedEvent(seq, event_type, reach.left, client_id, principal, removed, 0, before)
     return FeedEvent(
-        seq, event_type, tags, client_id, principal, block, len(head), access, reach.sample, removal
+        seq, event_type, tags, client_id, principal, block, len(head), access, reach.sample, removal,
+        table.spares.get(event_type),
     )  # fmt: skip
 
 

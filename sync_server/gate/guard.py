@@ -80,7 +80,7 @@ class Guard:
             scope["state"]["caller"] = caller
             principal = _principal(caller)
             self._limits.count_principal(rate, principal)
-        if scope["method"] in _SAFE_METHODS:
+        if scope["method"] in _SAFE_METHODS and scope["type"] != "websocket":
             return receive
         return self._counted(receive, address, principal)
 
@@ -89,7 +89,7 @@ class Guard:
 
         async def counted() -> Message:
             message = await receive()
-            size_bytes = len(message.get("body", b""))
+            size_bytes = len(message.get("body") or message.get("text") or message.get("bytes") or b"")
             if size_bytes:
                 self._limits.count_address(Rate.BYTES, address, cost=size_bytes)
                 if principal is not None:
@@ -101,14 +101,29 @@ class Guard:
     @contextmanager
     def stream(self, scope: Scope) -> Iterator[None]:
         """A stream that is open within the block. Raises TooManyRequests, Unavailable."""
-        with self._limits.stream(_principal(scope["state"]["caller"]), _address(scope)):
+        caller = scope["state"].get("caller")  # of a socket, who it is may only be said later
+        address = _address(scope)
+        with self._limits.stream(_principal(caller) if caller is not None else address, address):
             yield
+
+    async def identify(self, scope: Scope, credential: str) -> Caller:
+        """Who shows *credential* over a socket that was opened without one. Raises Problem like ``admit``."""
+        if self._authenticator is None:
+            return OPEN_CALLER
+        shown = {**scope, "headers": [(b"authorization", f"Bearer {credential}".encode())], "query_string": b""}
+        try:
+            caller = await self._authenticator.caller(shown)
+            self._limits.count_principal(Rate.CONNECTS, _principal(caller))
+        except Problem as refusal:
+            self._metrics.refusals.labels(str(refusal.status)).inc()
+            raise
+        return caller
 
 
 def _rate(scope: Scope) -> Rate:
     path: str = scope["path"]
     if scope["method"] in _SAFE_METHODS:
-        return Rate.CONNECTS if path == STREAM_PATH else Rate.READS
+        return Rate.CONNECTS if path == STREAM_PATH or scope["type"] == "websocket" else Rate.READS
     if path == LOGIN_PATH:
         return Rate.LOGINS
     return Rate.PUBLISHES if path == STREAM_PATH or path.startswith(WEBHOOKS_PREFIX) else Rate.COMMANDS

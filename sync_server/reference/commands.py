@@ -81,6 +81,7 @@ def _operation(command: Command, schemas: Schemas) -> Operation:
         ),
         body=body,
         body_example=None if body is None else example(body, schemas.components),
+        body_optional=not command.needs_body,
         replies=(reply,),
         problems=_PROBLEMS,
         extensions={"x-permission": command.permission, "x-emits": list(command.emits)},

@@ -103,7 +103,7 @@ def _operation(operation: Operation, components: Mapping[str, Any]) -> dict[str,
         document["security"] = []
     if operation.body is not None:
         content = {"schema": operation.body, "example": operation.body_example}
-        document["requestBody"] = {"required": True, "content": {JSON: content}}
+        document["requestBody"] = {"required": not operation.body_optional, "content": {JSON: content}}
     return document
 
 

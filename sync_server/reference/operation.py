@@ -53,6 +53,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: Schema | None = None
     body_example: Any = None
+    body_optional: bool = False
     description: str = ""
     extensions: Mapping[str, Any] | None = None
     public: bool = False

@@ -21,6 +21,7 @@ from sync_server.reference.feed import feed_operations, service_operations
 from sync_server.reference.openapi import openapi_document
 from sync_server.reference.operation import Operation
 from sync_server.reference.schemas import Schemas
+from sync_server.reference.sessions import active_operation
 
 __all__ = ["Reference"]
 
@@ -70,6 +71,7 @@ class Reference:
         return (
             *document_operations(schemas),
             *command_operations(schemas),
+            active_operation(schemas),
             *feed_operations(schemas),
             webhook_operation(),
             *(account_operations() if self._access else ()),

@@ -1,6 +1,8 @@
-"""The client's commands are the server's: every documented one is a method, which asks for what is documented.
+"""The clients' commands are the server's: every documented one is a method, which asks for what is documented, and
+there are no others.
 
-That routes and documents agree is shown in tests/server/test_openapi.py.
+That routes and documents agree is shown in tests/server/test_openapi.py, the browser's commands beside their
+declarations in tests/js/test_commands.py, and what one more command takes in tests/test_one_more_command.py.
 """
 
 import asyncio
@@ -10,11 +12,14 @@ from typing import Any
 import pytest
 
 from sync_client import SyncClient
+from sync_client.blocking import SyncClient as BlockingClient
+from sync_client.collections import Collection
 from sync_client.pending import PendingCommand
 from sync_core.domain.catalog import DOMAIN
 from sync_core.domain.command import Command
 from tests.server.test_openapi import read_api
 
+KINDS = tuple(kind.plural for kind in DOMAIN.kinds.values())
 COMMANDS = [pytest.param(command, id=f"{command.target.kind}.{command.name}") for command in DOMAIN.commands]
 
 
@@ -24,9 +29,10 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return asyncio.run(read_api(tmp_path_factory.mktemp("api"))).document
 
 
-def method_of(command: Command) -> inspect.Signature:
-    client = SyncClient("http://shop", replica=True, cache=False)
-    return inspect.signature(getattr(getattr(client, command.target.plural), command.name))
+@pytest.fixture(scope="module", params=[SyncClient, BlockingClient], ids=["asyncio", "blocking"])
+def client(request: pytest.FixtureRequest) -> Any:
+    """A client of all kinds there are, not started."""
+    return request.param("http://shop", replica=KINDS, cache=False)
 
 
 def body_of(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
@@ -41,24 +47,34 @@ def body_of(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, An
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_a_method_that_takes_what_is_documented(command: Command, document: dict[str, Any]) -> None:
+def test_every_command_is_a_method_that_takes_what_is_documented(
+    command: Command, document: dict[str, Any], client: Any
+) -> None:
     operation = document["paths"]["/api/v1" + command.path][command.method.lower()]
     path = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
     body = body_of(operation, document)
-    parameters = method_of(command).parameters
+    method = getattr(getattr(client, command.target.plural), command.name)
+    parameters = inspect.signature(method).parameters
     assert list(parameters)[: len(path)] == path
     assert set(parameters) == {*path, *body["properties"], "if_match"}
     needed = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
     assert needed == {*path, *body.get("required", ())}
 
 
+@pytest.mark.parametrize("plural", KINDS)
+def test_no_method_is_there_that_is_no_command(client: Any, plural: str) -> None:
+    collection = getattr(client, plural)
+    methods = {name for name in dir(collection) if not name.startswith("_")} - set(dir(Collection))
+    assert methods == {command.name for command in DOMAIN.commands if command.target.plural == plural}
+
+
 def test_every_documented_way_to_change_a_document_is_a_command(document: dict[str, Any]) -> None:
-    plurals = {kind.plural for kind in DOMAIN.kinds.values()}
+    paths = {kind.path() for kind in DOMAIN.kinds.values()}
     changing = {
         (method.upper(), path.removeprefix("/api/v1"))
         for path, operations in document["paths"].items()
         for method in operations
-        if method in ("post", "put", "patch", "delete") and path.split("/")[3] in plurals
+        if method in ("post", "put", "patch", "delete") and path.split("/")[3] in paths
     }
     assert changing == {(command.method, command.path) for command in DOMAIN.commands}
 

@@ -1,5 +1,7 @@
 """What a replica knows after events, answers and snapshots, in whatever order; and what a screen sees of it."""
 
+import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from sync_client.records import DocumentState
 from sync_client.replica import FINISHED_FOR_MS, Entry, Replica
 from sync_core.cursor import Cursor
 from sync_core.domain import bays, orders, queues, waiting
-from sync_core.domain.command import Unloaded
+from sync_core.domain.command import Changes, Unloaded
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import Stage
 from sync_core.filters import Filter
@@ -464,6 +466,29 @@ def test_only_what_is_connected_is_thought_through_again(monkeypatch: pytest.Mon
     replica.apply(replica.newer(replica.of_answer(answer, at=None)), pending=commands[1:])
     assert seen(replica)["order o0"][1] is False
     assert len(asked) == 0
+
+
+def test_however_many_wait_on_one_document_one_more_and_one_answer_cost_a_run_or_two() -> None:
+    runs: list[str] = []
+
+    def rule(changes: Changes, wish: Any) -> None:
+        runs.append(wish.status)
+        orders.set_status.rule(changes, wish)
+
+    counted = dataclasses.replace(orders.set_status, rule=rule)
+    shop, replica = open_shop(), make_replica()
+    tell(replica, envelopes(shop))
+    commands = [given(counted, orderID="o1", status=str(n), created_ms=n) for n in range(200)]
+    for count in range(1, 201):
+        replica.set_pending(commands[:count])
+        assert order(replica).status == str(count - 1)
+    assert runs == [str(n) for n in range(200)]
+    runs.clear()
+    for n in range(200):
+        answer = answer_of(shop, partial(shop.do, orders.set_status, orderID="o1", status=str(n)))
+        replica.apply(replica.newer(replica.of_answer(answer, at=None)), pending=commands[n + 1 :])
+        assert (order(replica).status, order(replica).version) == ("199", 201)
+    assert runs == [str(n) for n in range(1, 200)], "each stands on another time than was shown; the rest on the same"
 
 
 def test_commands_that_come_to_touch_the_same_document_are_connected() -> None:

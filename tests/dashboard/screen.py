@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
 from playwright.async_api import Browser, BrowserContext, Locator, Page, Route, expect
@@ -18,7 +19,8 @@ OFFLINE = r"net::ERR_"
 """What Chromium says of requests that cannot go out, or were cut."""
 DEADLINE_MS = 15_000
 SHORTER = {
-    "states.js": {"baseS": 0.02, "capS": 0.2, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99, "firstByteS": 0.4},
+    "states.js": {"baseS": 0.02, "capS": 0.2, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99, "firstByteS": 0.4,
+                  "maxReconnectAttempts": 3},
     "group.js": {"SILENT_S": 3, "CHECK_LEADER_MS": 500, "STEAL_WITHIN_MS": 30},
     "leader.js": {"PING_MS": 500},
 }
@@ -64,7 +66,7 @@ class Screen:
 
     async def equals(self, shop: Shop) -> None:
         """Nothing is queued, and the board shows the orders that the server holds, each once, in its lane."""
-        await self.page.wait_for_function("orderSync.actions.pending.length === 0", timeout=DEADLINE_MS)
+        await self.until("orderSync.actions.pending.length === 0")
         orders = await shop.orders()
         lanes = await self.page.locator(".lane").evaluate_all("(lanes) => lanes.map(({ dataset }) => dataset.column)")
         board = [
@@ -72,11 +74,15 @@ class Screen:
                           for o in orders if o["stage"] == lane)]
             for lane in lanes
         ]  # fmt: skip
-        deadline_s = time.monotonic() + DEADLINE_MS / 1000
-        while (shown := json.loads(await self.page.evaluate(_BOARD))) != board and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.05)
-        assert shown == board
+        await self.until(f"({_BOARD})()", json.dumps(board, ensure_ascii=False, separators=(",", ":")))
         await expect(self.page.locator(".card .badge-queued:visible")).to_have_count(0)
+
+    async def until(self, expression: str, value: Any = True) -> None:
+        """The page's own *expression* has that *value*; its policy forbids what Playwright has for it."""
+        deadline_s = time.monotonic() + DEADLINE_MS / 1000
+        while (seen := await self.page.evaluate(expression)) != value and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.05)
+        assert seen == value
 
     async def seconds_until(self, locator: Locator) -> float:
         """How long it takes until it is shown."""
@@ -88,8 +94,11 @@ class Screen:
     async def asleep(self) -> AsyncIterator[None]:
         """No script of the page runs; what comes in waits."""
         sleep = await self.page.context.new_cdp_session(self.page)
+        fell_asleep = asyncio.Event()
+        sleep.on("Debugger.paused", lambda _: fell_asleep.set())
         await sleep.send("Debugger.enable")
         await sleep.send("Debugger.pause")
+        await fell_asleep.wait()
         yield
         await sleep.send("Debugger.resume")
         await sleep.detach()
@@ -158,7 +167,7 @@ class Viewer:
     async def hasten(self) -> None:
         """The same rules with shorter times, from the next page on."""
         for name, numbers in SHORTER.items():
-            await self.context.route(f"**/js/{name}", lambda route, given=numbers: _shorten(route, given))
+            await self.context.route(f"**/js/{name}", partial(_shorten, numbers))
 
     async def offline(self) -> None:
         """No network from here on."""
@@ -177,7 +186,7 @@ class Viewer:
         await self.context.unroute("**/api/**")
 
 
-async def _shorten(route: Route, numbers: dict[str, float]) -> None:
+async def _shorten(numbers: dict[str, float], route: Route) -> None:
     answer = await route.fetch()
     text = await answer.text()
     for name, number in numbers.items():

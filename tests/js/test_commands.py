@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from sync_core.domain.catalog import DOMAIN
+from sync_core.domain.catalog import DOMAIN, SHOP
 from sync_core.domain.command import Changes, Command, Context, RuleConflict
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import PaymentStatus
@@ -39,7 +39,7 @@ def name_of(command: Command) -> str:
     return f"{command.target.plural}.{first}" + "".join(word.capitalize() for word in rest)
 
 
-SHOP = {name_of(command): command for command in DOMAIN.commands}
+COMMANDS = {name_of(command): command for command in DOMAIN.commands}
 
 
 async def test_every_command_is_there_with_its_route(unit_page: Page) -> None:
@@ -47,7 +47,7 @@ async def test_every_command_is_there_with_its_route(unit_page: Page) -> None:
         """import('/js/commands.js').then(({ COMMANDS }) =>
           Object.fromEntries(Object.entries(COMMANDS).map(([name, { method, path }]) => [name, [method, path]])))"""
     )
-    assert found == {name: [command.method, command.path] for name, command in SHOP.items()}
+    assert found == {name: [command.method, command.path] for name, command in COMMANDS.items()}
 
 
 async def test_every_kind_is_there_with_its_names(unit_page: Page) -> None:
@@ -80,7 +80,7 @@ async def test_overlays_show_what_the_rules_will_do(unit_page: Page) -> None:
 
 def _case(rng: random.Random) -> tuple[dict[Ref, Document], str, dict[str, Any]]:
     shop = _shop(rng)
-    name = rng.choice(list(SHOP))
+    name = name_of(rng.choice(SHOP.commands))
     order, queue, bay = rng.choice(["O1", "O2", "O3"]), rng.choice(["Q1", "Q2"]), rng.choice(["B1", "B2"])
     item = {"sku": "s", "name": "n", "quantity": rng.randint(1, 9), "unitPrice": rng.choice(["0.10", "12.35", "7.00"])}
     fields: dict[str, Any] = {
@@ -91,7 +91,7 @@ def _case(rng: random.Random) -> tuple[dict[Ref, Document], str, dict[str, Any]]
         "paused": rng.choice([True, False]), "priority": rng.randint(-1, 1), "position": rng.randint(1, 4),
         "progress": rng.randint(0, 100), "reason": "broken", "amount": "3.50", "method": "card",
     }  # fmt: skip
-    wanted = SHOP[name].input.model_fields
+    wanted = COMMANDS[name].input.model_fields
     return shop, name, {key: value for key, value in fields.items() if key in wanted}
 
 
@@ -123,12 +123,14 @@ def _shop(rng: random.Random) -> dict[Ref, Document]:
     return shop
 
 
-def _run(shop: dict[Ref, Document], name: str, given: dict[str, Any]) -> tuple[dict[Ref, Document | None], bool]:
+def _run(
+    shop: dict[Ref, Document], name: str, given: dict[str, Any], *, now_ms: int = NOW_MS
+) -> tuple[dict[Ref, Document | None], bool]:
     """What the rule changes (None for what it deletes), and whether it accepts."""
-    command = SHOP[name]
+    command = COMMANDS[name]
     changes = Changes(
         load=lambda ref: Known(shop.get(ref), shop[ref].version if ref in shop else 0),
-        context=Context(NOW_MS, "somebody"),
+        context=Context(now_ms, "somebody"),
         kinds=DOMAIN.kinds,
     )
     try:

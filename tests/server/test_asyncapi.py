@@ -12,7 +12,7 @@ from sync_core.events import CONTROL_EVENTS
 from sync_server.reference.asyncapi import asyncapi_document
 from sync_server.reference.schemas import Schemas
 from tests.server.publishing import CONFIG, published
-from tests.server.shop import Shop
+from tests.server.shop import Shop, new_id
 from tests.servers import SyncServer
 
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "asyncapi-3.0.0.json").read_text())
@@ -74,11 +74,61 @@ def test_what_commands_emit_is_as_the_schema_says(shop: Shop, asyncapi: dict[str
     shop.do("POST", f"/orders/{order}/status", {"status": "x"})
     for path in (f"/orders/{order}", f"/queues/{queue}", f"/bays/{bay}"):
         shop.do("DELETE", path)
+    _cafe(shop)
+    _cart(shop)
+    _fuel(shop)
     seen = set()
     for event in shop.events(after=before):
         jsonschema.Draft202012Validator(payload(asyncapi, event["eventType"])).validate(event)
         seen.add(event["eventType"])
     assert seen == {name for command in DOMAIN.commands for name in command.emits}
+
+
+def _cafe(shop: Shop) -> None:
+    """Everything that devices and the catalog make known."""
+    one, two, catalog = new_id("pc"), new_id("pc"), new_id("catalog")
+    for device in (one, two):
+        shop.do("POST", "/devices", {"deviceID": device})
+    shop.do("PATCH", f"/devices/{one}", {"isRunning": True})
+    shop.do("POST", f"/devices/{one}/orders", {"orders": [{"name": "كولا", "price": "1000"}] * 2})
+    shop.do("PATCH", f"/devices/{one}/orders/0", {"quantity": 3})
+    shop.do("DELETE", f"/devices/{one}/orders/1")
+    shop.do("POST", f"/devices/{one}/transfer", {"toDeviceID": two})
+    shop.do("POST", f"/devices/{two}/reset")
+    shop.do("DELETE", f"/devices/{two}")
+    shop.do("PUT", f"/catalog/{catalog}/categories", {"categories": [{"name": "Drinks"}]})
+    shop.do("PUT", f"/catalog/{catalog}/prices", {"prices": [{"name": "كولا", "category": "Drinks", "price": "1000"}]})
+
+
+def _cart(shop: Shop) -> None:
+    """Everything that sessions, tabs and transactions make known."""
+    user, tab = new_id("user"), shop.do("POST", "/tabs", {"name": "Table 7"})["tab"]["tabID"]
+    item = {"sku": "C", "name": "كولا", "quantity": 1, "unitPrice": "2.50"}
+    one, two, three = (new_id("session") for _ in range(3))
+    for session in (one, two, three):
+        shop.do("POST", "/order-sessions", {"sessionID": session, "userId": user, "items": [item], "tillId": 1})
+        shop.do("POST", f"/order-sessions/{session}/logout")
+    shop.do("POST", f"/order-sessions/{one}/recover")
+    shop.do("POST", f"/order-sessions/{one}/complete")
+    shop.do("POST", f"/order-sessions/{two}/recover")
+    shop.do("POST", f"/order-sessions/{two}/assign-to-tab", {"tabId": tab})
+    shop.do("DELETE", f"/order-sessions/{three}")
+    shop.do("POST", f"/tabs/{tab}/settle")
+
+
+def _fuel(shop: Shop) -> None:
+    """Everything that fuel orders and trucks make known."""
+    truck, order = new_id("truck"), new_id("fuel")
+    shop.do("POST", "/fuel-trucks", {"truckID": truck, "name": "Truck"})
+    shop.do("POST", "/fuel-orders", {"fuelOrderID": order, "truckID": truck, "offerShare": 0.5})
+    for status in ("claimed", "en_route"):
+        shop.do("PATCH", f"/fuel-orders/{order}/status", {"status": status, "assigneeID": "ann"})
+    shop.do("PATCH", f"/fuel-orders/{order}/csr-update", {"requestedGallons": "300"})
+    shop.do("POST", f"/fuel-orders/{order}/acknowledge-change", {"change_version": 1})
+    shop.do("PUT", f"/fuel-orders/{order}/submit-data", {"startMeterReading": "1", "endMeterReading": "2.5"})
+    other = shop.do("POST", "/fuel-orders", {"assigneeID": "ben"})["fuel_order"]["fuelOrderID"]
+    shop.do("POST", f"/fuel-orders/{other}/cancel", {"reason": "No flight"})
+    shop.do("DELETE", f"/fuel-orders/{other}")
 
 
 def test_custom_types_are_in_it(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_what_the_configuration_does_not_know_is_refused(
 
 
 def test_an_unknown_key_cannot_be_revoked(command: Command) -> None:
-    assert "There is no api_key nothing" in command("key", "revoke", "nothing", fails=True).why
+    assert "There is no api key nothing" in command("key", "revoke", "nothing", fails=True).why
 
 
 def test_with_an_open_server_it_is_said_that_keys_have_no_effect(command: Command, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_user_is_added_changed_and_deleted(command: Command) -> None:
     command("user", "add", "ann", "--role", "viewer", "--tenant", "other", stdin=f"{PASSWORD}\n")
     assert command("user", "list").out == "ann (other) viewer\n"
     why = command("user", "add", "ann", "--role", "viewer", "--tenant", "other", stdin=f"{PASSWORD}\n", fails=True).why
-    assert "There is a user other/ann already" in why
+    assert "There is already a user other/ann" in why
     command("user", "access", "ann", "--role", "bay", "--bound", "bayID=B1", "--tenant", "other")
     assert command("user", "list").out == "ann (other) bay bayID=B1\n"
     command("user", "delete", "ann", "--tenant", "other")

@@ -19,7 +19,7 @@ def assert_stored(shop: Shop, answer: dict[str, Any]) -> None:
     """Every document of *answer* is what a read gives, at the cursor that it names or later."""
     for kind, document in documents(answer).items():
         declared = DOMAIN.kinds[kind]
-        path = f"/{declared.plural}/{document[declared.id_key]}"
+        path = f"/{declared.path()}/{document[declared.id_key]}"
         if document.get("deleted"):
             assert shop.call("GET", path).status_code == 404
         else:

@@ -178,11 +178,13 @@ def conflict(reply: httpx2.Response, *kinds: str) -> dict[str, Any]:
 def test_what_exists_cannot_be_made_again_and_is_shown(shop: Shop) -> None:
     for kind, body in (("order", {}), ("queue", {"name": "Hall"}), ("bay", {"name": "Bay 1"})):
         declared = DOMAIN.kinds[kind]
-        made = shop.do("POST", f"/{declared.plural}", {declared.id_key: new_id(kind), **body})[kind]
-        path = f"/{declared.plural}/{made[declared.id_key]}"
+        made = shop.do("POST", f"/{declared.path()}", {declared.id_key: new_id(kind), **body})[kind]
+        path = f"/{declared.path()}/{made[declared.id_key]}"
         with untouched(shop, path):
-            reply = shop.call("POST", f"/{declared.plural}", {declared.id_key: made[declared.id_key], **body})
+            reply = shop.call("POST", f"/{declared.path()}", {declared.id_key: made[declared.id_key], **body})
             assert conflict(reply, kind) == {kind: made}
+        one = "an order" if kind == "order" else f"a {kind}"
+        assert reply.json()["detail"] == f"There is already {one} {made[declared.id_key]}."
 
 
 def test_stages_that_do_not_follow_are_refused_with_the_order(shop: Shop) -> None:
@@ -236,8 +238,8 @@ def paths() -> dict[str, set[str]]:
     for command in DOMAIN.commands:
         found.setdefault(command.path, {"OPTIONS"}).add(command.method)
     for kind in DOMAIN.kinds.values():
-        found.setdefault(f"/{kind.plural}", set()).update({"GET", "HEAD", "OPTIONS"})
-        found.setdefault(f"/{kind.plural}/{{{kind.id_key}}}", set()).update({"GET", "HEAD", "OPTIONS"})
+        found.setdefault(f"/{kind.path()}", set()).update({"GET", "HEAD", "OPTIONS"})
+        found.setdefault(f"/{kind.path()}/{{{kind.id_key}}}", set()).update({"GET", "HEAD", "OPTIONS"})
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sync_core.domain.catalog import DOMAIN
 from tests.server.publishing import assert_problem
 from tests.server.shop import Shop, new_id
 
@@ -196,7 +197,7 @@ def test_the_snapshot_holds_each_kind_page_by_page(shop: Shop) -> None:
     orders = sorted(shop.waiting(queue, 3))
     mine = {"queueID": queue, "bayID": bay}
     (page,) = pages(shop, "/sync/snapshot", "pageToken", **mine)
-    assert set(page) == {"orders", "queues", "bays", "cursor"}
+    assert set(page) == {kind.plural for kind in DOMAIN.kinds.values()} | {"cursor"}
     assert page["cursor"] == shop.head()
     assert (ids([page]), ids([page], "queue"), ids([page], "bay")) == (orders, [queue], [bay])
     found = pages(shop, "/sync/snapshot", "pageToken", **mine, limit=2)

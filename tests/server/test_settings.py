@@ -72,7 +72,9 @@ def as_toml(value: Any) -> Any:
         case Path():
             return str(value)
         case timedelta():
-            return f"{value.days}d" if value.days else f"{value.seconds // 3600}h"
+            if value.days:
+                return f"{value.days}d"
+            return f"{value.seconds // 3600}h" if value.seconds >= 3600 else f"{value.seconds}s"
         case tuple():
             return list(value)
     return value
@@ -393,4 +395,4 @@ def test_custom_events_are_names_or_tables() -> None:
 
 def test_the_demos_and_the_seeds_configurations_are_valid() -> None:
     for file in (PACKAGED.with_name("demo.toml"), REPOSITORY / "tests" / "seeds" / "seeds.toml"):
-        assert load_settings(file).events.custom
+        assert load_settings(file).events.custom == ()

@@ -100,7 +100,7 @@ async def stored(client: httpx2.AsyncClient, filters: dict[str, str]) -> dict[tu
     """All documents as lists give them."""
     replica = Replica(filters)
     for kind in DOMAIN.kinds.values():
-        for document in (await client.get(f"{API}/{kind.plural}", params=filters)).json()[kind.plural]:
+        for document in (await client.get(f"{API}/{kind.path()}", params=filters)).json()[kind.plural]:
             replica.put(kind.kind, document[kind.id_key], document["version"], document)
     return replica.documents
 

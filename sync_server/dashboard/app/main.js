@@ -54,6 +54,7 @@ function keepLoggedIn(client, me) {
     else client.setToken();
   };
   client.onChange(() => void look());
+  setInterval(() => void look(), LOOK_EVERY_MS); // where nothing changes any more
 }
 
 /** A refused command is told to who looks, with the reason; the card shows it too. */

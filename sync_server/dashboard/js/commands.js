@@ -7,7 +7,9 @@
  * makes the ids that the server would make, so that a repeat names the same ones.
  */
 
+import { CATALOGS, DEVICES } from './devices.js';
 import { newId } from './ids.js';
+import { sum } from './money.js';
 
 const NEXT_STAGES = {
   empty: ['initiated', 'cancelled'],
@@ -35,12 +37,7 @@ function changed(document, changes) {
 
 /** The amount that `items` come to: text with two places, without binary fractions. */
 export function total(items) {
-  const cents = (text) => {
-    const [, whole, fraction = ''] = /^(\d+)(?:\.(\d{1,2}))?$/.exec(String(text)) ?? [null, '0'];
-    return BigInt(whole) * 100n + BigInt(fraction.padEnd(2, '0') || '0');
-  };
-  const sum = items.reduce((all, item) => all + cents(item.unitPrice) * BigInt(item.quantity), 0n);
-  return `${sum / 100n}.${String(sum % 100n).padStart(2, '0')}`;
+  return sum(items.map(({ unitPrice, quantity }) => [unitPrice, quantity]));
 }
 
 function without(queue, orderID) {
@@ -272,10 +269,12 @@ const BAYS = {
   },
 };
 
+const COLLECTIONS = { orders: ORDERS, queues: QUEUES, bays: BAYS, devices: DEVICES, catalogs: CATALOGS };
+
 /** By name, such as `orders.changeStage`: `{method, path, target, complete?, overlay}`. */
 export const COMMANDS = Object.freeze(
   Object.fromEntries(
-    Object.entries({ orders: ORDERS, queues: QUEUES, bays: BAYS }).flatMap(([target, commands]) =>
+    Object.entries(COLLECTIONS).flatMap(([target, commands]) =>
       Object.entries(commands).map(([name, command]) => [`${target}.${name}`, Object.freeze({ ...command, target })]),
     ),
   ),
@@ -286,8 +285,9 @@ export function requestOf({ method, path }, given) {
   const inPath = new Set();
   const filled = path.replace(/\{(\w+)\}/g, (_, name) => {
     inPath.add(name);
-    if (typeof given[name] !== 'string' || !given[name]) throw new TypeError(`${name} is missing`);
-    return encodeURIComponent(given[name]);
+    const value = Number.isInteger(given[name]) ? String(given[name]) : given[name];
+    if (typeof value !== 'string' || !value) throw new TypeError(`${name} is missing`);
+    return encodeURIComponent(value);
   });
   const rest = Object.entries(given).filter(([name, value]) => !inPath.has(name) && value !== undefined);
   const hasBody = method !== 'DELETE' && rest.length > 0;

@@ -9,7 +9,8 @@ import { ConfigurationError } from './errors.js';
 
 export const ENTITY_KEYS = Object.freeze([
   'orderID', 'queueID', 'bayID', 'jobID', 'deviceID', 'sessionID', 'userID', 'vehicleID', 'fuelOrderID', 'truckID',
-  'transportOrderID', 'tabID', 'tillID',
+  'transportOrderID', 'tabID', 'tillID', 'catalogID', 'transactionID', 'fuelLogID',
+  'vehicleMarkID',
 ]);
 
 export const MAX_FILTER_VALUES = 200;

@@ -8,6 +8,8 @@ export const KINDS = Object.freeze({
   }),
   queues: Object.freeze({ plural: 'queues', key: 'queue', id: 'queueID', isOpen: () => true }),
   bays: Object.freeze({ plural: 'bays', key: 'bay', id: 'bayID', isOpen: () => true }),
+  devices: Object.freeze({ plural: 'devices', key: 'device', id: 'deviceID', isOpen: () => true }),
+  catalogs: Object.freeze({ plural: 'catalogs', key: 'catalog', id: 'catalogID', isOpen: () => true }),
 });
 
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);

@@ -12,7 +12,8 @@ export const CONTROL_TYPES = Object.freeze(['connected', 'caught_up', 'heartbeat
 export const EVENT_TYPES = Object.freeze([
   'stage_change', 'order_stage_change', 'status_update', 'payment_update', 'order_created', 'order_updated',
   'order_deleted', 'whatsapp_connected', 'qr_generated', 'queue_updated', 'bay_updated', 'job_started', 'job_progress',
-  'job_completed', 'job_aborted',
+  'job_completed', 'job_aborted', 'device_created', 'device_updated', 'order_added', 'order_modified', 'order_removed',
+  'device_transferred', 'device_cleared', 'device_removed', 'categories_updated', 'prices_updated',
 ]);
 
 const CLOSED = 2;

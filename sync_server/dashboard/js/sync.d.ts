@@ -16,7 +16,8 @@ export declare const State: Readonly<{
 
 export type EntityKey =
   | 'orderID' | 'queueID' | 'bayID' | 'jobID' | 'deviceID' | 'sessionID' | 'userID' | 'vehicleID' | 'fuelOrderID'
-  | 'truckID' | 'transportOrderID' | 'tabID' | 'tillID';
+  | 'truckID' | 'transportOrderID' | 'tabID' | 'tillID' | 'catalogID' | 'transactionID' | 'fuelLogID'
+  | 'vehicleMarkID';
 
 export declare const ENTITY_KEYS: readonly EntityKey[];
 
@@ -140,7 +141,7 @@ export interface Problem {
 }
 
 export type Document = Record<string, any> & { version: number };
-export type KindName = 'orders' | 'queues' | 'bays';
+export type KindName = 'orders' | 'queues' | 'bays' | 'devices' | 'catalogs';
 
 export interface Kind {
   plural: string;

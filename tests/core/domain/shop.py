@@ -35,6 +35,8 @@ class Shop:
     log: list[str] = field(default_factory=list)
     now_ms: int = START_MS
     made: int = 0
+    principal: str = "tester"
+    roles: frozenset[str] = frozenset()
 
     def do(self, command: Command, **given: Any) -> list[DomainEvent]:
         """Run *command* on the input that *given* is as JSON. All of it, or what the rule raised."""
@@ -57,7 +59,9 @@ class Shop:
             return loaded[ref]
 
         for _ in range(3):
-            changes = Changes(load=load, context=Context(self.now_ms, "tester"), kinds=self.domain.kinds)
+            changes = Changes(
+                load=load, context=Context(self.now_ms, self.principal, self.roles), kinds=self.domain.kinds
+            )
             try:
                 command.rule(changes, given)
             except Unloaded as more:

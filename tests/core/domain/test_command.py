@@ -29,7 +29,7 @@ def ids(declared: Command) -> str:
 def test_a_declaration_is_whole(declared: Command) -> None:
     assert declared.summary.endswith(".")
     assert declared.permission
-    assert declared.path.startswith(f"/{declared.target.plural}")
+    assert declared.path.startswith(f"/{declared.target.path()}")
     assert declared.creates <= (declared.method == "POST")
     assert list(declared.input.model_fields)[: len(declared.path_parameters)] == list(declared.path_parameters)
     assert set(declared.emits) <= {event_type.name for event_type in REGISTRY}

@@ -1,0 +1,133 @@
+"""A full board in a busy shop: nothing on the page takes so long that a hand would feel it, and memory stays flat.
+
+SYNC_TEST_BOARD_S   seconds of the busy shop (10; `SYNC_TEST_BOARD_S=60 pytest tests/dashboard/test_load.py -s` for the
+                    figures of docs/dashboard.md)
+"""
+
+import asyncio
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, CDPSession
+
+from tests.dashboard.screen import Screen, Viewer
+from tests.dashboard.shop import Shop
+from tests.servers import SyncServer
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300), pytest.mark.alone]
+
+SECONDS = float(os.environ.get("SYNC_TEST_BOARD_S", "10"))
+ORDERS = 2000
+EVENTS_PER_S = 100
+LONG_TASK_MS = 100
+KEY_MS = 200
+GROWTH = 1.15
+AT_ONCE = 20
+
+OBSERVE = """() => {
+  window.tasks = [];
+  window.frames = [];
+  new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration)))
+    .observe({ type: 'longtask' });
+  new PerformanceObserver((list) => frames.push(...list.getEntries().map(({ duration }) => duration)))
+    .observe({ type: 'long-animation-frame' });
+}"""
+COUNTS = """[...document.querySelectorAll('.lane-count')]
+  .map((count) => Number(count.textContent.replace(/\\D/g, ''))).reduce((a, b) => a + b)"""
+KEYS = """() => new Promise((done) => {
+  const beganMs = performance.now();
+  const card = document.activeElement;
+  card.dispatchEvent(new KeyboardEvent('keydown', { key: card.nextElementSibling ? 'ArrowDown' : 'ArrowUp', bubbles: true }));
+  requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - beganMs)));
+})"""
+
+
+async def fill(shop: Shop) -> None:
+    """2,000 orders in all stages."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with gate:
+            name = f"N{number:04}"
+            stage = number % 5
+            await shop.order(name, items=0 if stage == 0 else 1 + number % 3, customer={"name": f"Customer {number}"})
+            if stage in (2, 3):
+                await shop.stage(name, "in_progress")
+            if stage == 3:
+                await shop.stage(name, "completed")
+
+    await asyncio.gather(*(one(number) for number in range(ORDERS)))
+
+
+async def seq(shop: Shop) -> int:
+    page = await shop.get("/sync/poll?limit=1")
+    return int(page["head"].partition(".")[2])
+
+
+async def be_busy(shop: Shop, seconds: float, *, name: str) -> None:
+    """About a hundred events a second for so long: edits, stages, new orders, whose names begin with *name*."""
+    rng, began_s = random.Random(6), time.monotonic()
+    first, sent = await seq(shop), 0
+    async with asyncio.TaskGroup() as works:
+        while (passed_s := time.monotonic() - began_s) < seconds:
+            while sent < passed_s * EVENTS_PER_S:
+                number = rng.randrange(ORDERS)
+                if (kind := rng.random()) < 0.6:
+                    changes = {"name": f"Customer {rng.random():.4f}"}
+                    works.create_task(shop.do("PATCH", f"/orders/N{number:04}", customer=changes))
+                elif kind < 0.8:
+                    works.create_task(shop.order(f"{name}{sent}", customer={"name": "New"}))
+                elif number % 5 == 1:  # what is further along is refused, which is no event
+                    works.create_task(shop.http.post(f"/orders/N{number:04}/stage", json={"newStage": "in_progress"}))
+                else:
+                    continue
+                sent += 1
+            await asyncio.sleep(0.01)
+    events = await seq(shop) - first
+    print(f"\n{events / (time.monotonic() - began_s):.0f} events/s for {seconds:.0f} s")
+
+
+async def heap_mb(cdp: CDPSession) -> float:
+    await cdp.send("HeapProfiler.collectGarbage")
+    used = await cdp.send("Runtime.getHeapUsage")
+    return float(used["usedSize"]) / 1e6
+
+
+async def press_keys(screen: Screen, until: "asyncio.Task[None]") -> list[float]:
+    """How long each took until it was seen, in milliseconds."""
+    took_ms = []
+    while not until.done():
+        took_ms.append(float(await screen.page.evaluate(KEYS)))
+        await asyncio.sleep(0.25)
+    return took_ms
+
+
+async def test_a_full_board_in_a_busy_shop_stays_quick(browser: Browser, tmp_path: Path) -> None:
+    with SyncServer(tmp_path) as server:
+        async with Shop(server.base_url) as shop, Viewer(browser, server.base_url) as viewer:
+            await fill(shop)
+            screen = await viewer.open()
+            await screen.until("document.querySelectorAll('.card').length > 200")
+            cdp = await viewer.context.new_cdp_session(screen.page)
+            await be_busy(shop, SECONDS / 5, name="early")  # after that everything is warm
+            before_mb = await heap_mb(cdp)
+            await screen.page.evaluate(OBSERVE)
+            await screen.lane("initiated").locator(".card").nth(20).focus()
+            busy = asyncio.create_task(be_busy(shop, SECONDS, name="late"))
+            keys_ms = await press_keys(screen, busy)
+            await busy
+            tasks_ms, frames_ms = await screen.page.evaluate("[tasks, frames]")
+            after_mb = await heap_mb(cdp)
+            print(
+                f"tasks over 50 ms: {len(tasks_ms)}, longest {max(tasks_ms, default=0):.0f} ms; long animation frames: "
+                f"{len(frames_ms)}, longest {max(frames_ms, default=0):.0f} ms; keys: {len(keys_ms)}, "
+                f"slowest {max(keys_ms):.0f} ms; heap {before_mb:.1f} -> {after_mb:.1f} MB"
+            )
+            await screen.until(COUNTS, len(await shop.orders()))  # it is not quick for having fallen behind
+            assert max(tasks_ms, default=0) < LONG_TASK_MS
+            assert max(keys_ms) < KEY_MS
+            assert after_mb < before_mb * GROWTH + 2
+            assert viewer.complaints() == []
