@@ -70,7 +70,7 @@ def _run(load: str, side: str, count: int, home: Path, window_s: float) -> dict[
         readers(target, count, lines=lines, w=1, d=window_s) as crowd,
     ):
         connected = crowd.wait_for_json("CONNECTED")
-        with publisher(target, templates=templates, token=_token("bench", "integrator"), **pace):
+        with publisher(target, templates=templates, token=token("bench", "integrator"), **pace):
             figures, used = measured(crowd, target)
     deliveries, cpu_s = figures["deliveries"], used["server"]
     return {
@@ -90,7 +90,7 @@ def _line(load: str, side: str, number: int) -> str:
     """What the request of a reader adds, for loadgen."""
     group = number % AUDIENCES
     if side == "with":
-        return f" Authorization: Bearer {_token(f'reader-{number}', 'everybody', f'r{group}')}"
+        return f" Authorization: Bearer {token(f'reader-{number}', 'everybody', f'r{group}')}"
     return " " if load == "all" else f"?orderID=ORDER-{group} "
 
 
@@ -106,8 +106,10 @@ def _template(load: str, side: str, group: int) -> str:
     return json.dumps(event, separators=(",", ":")).replace('"TIME"', "%d")
 
 
-def _token(subject: str, *roles: str) -> str:
-    return jwt.encode({"sub": subject, "roles": roles, "exp": int(time()) + 3600}, SECRET, algorithm="HS256")
+def token(subject: str, *roles: str, tenant: str = "default") -> str:
+    """For an hour."""
+    claims = {"sub": subject, "tenant": tenant, "roles": roles, "exp": int(time()) + 3600}
+    return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
 def _row(load: str, side: str, count: int, rounds: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

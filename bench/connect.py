@@ -1,4 +1,4 @@
-"""How fast readers are accepted, and what an idle one takes in the server's memory, beside nginx+nchan."""
+"""How fast readers are accepted, and what an idle one takes in the server's memory, beside other servers."""
 
 import argparse
 import time
@@ -7,15 +7,16 @@ from typing import Any
 
 from bench import report
 from bench.harness import median, readers, sync_server, workspace
-from bench.peers import nchan
+from bench.peers import PEERS
 
 SETTLE_S = 1.0
+PATIENCE_S = 60
 
 
 def main() -> None:
     """Measure, print, write results/connect.json."""
     options = _options()
-    kinds = ("ours", "nchan")
+    kinds = options.servers
     rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     with workspace() as directory:
         for number in range(options.rounds):
@@ -31,9 +32,9 @@ def main() -> None:
 
 
 def _run(kind: str, home: Path, count: int) -> dict[str, float]:
-    with sync_server(home) if kind == "ours" else nchan(home) as target:
+    with sync_server(home) if kind == "ours" else PEERS[kind](home) as target:
         rss_before_kb, before = target.process.rss_kb, target.process.usage()
-        with readers(target, count, i=1) as crowd:
+        with readers(target, count, i=1, t=PATIENCE_S) as crowd:
             figures = crowd.wait_for_json("CONNECTED")
             used_s = target.process.usage().cpu_s - before.cpu_s
             time.sleep(SETTLE_S)  # what is freed a moment later is not a reader's
@@ -48,8 +49,10 @@ def _run(kind: str, home: Path, count: int) -> dict[str, float]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--readers", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=3)
+    servers = ("ours", *PEERS)
+    parser.add_argument("--servers", nargs="+", choices=servers, default=list(servers))
+    parser.add_argument("--readers", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
     return parser.parse_args()
 
 

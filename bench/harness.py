@@ -55,10 +55,15 @@ def usage(pid: int) -> Usage:
     return Usage(time.monotonic(), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
 
 
-class Process:
-    """A process on one CPU, its output in a file."""
+def children(pid: int) -> list[int]:
+    """The processes that *pid* has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    def __init__(self, command: Iterable[str | Path], *, cpu: int, directory: Path, name: str) -> None:
+
+class Process:
+    """A process on one CPU (or a list of them), its output in a file."""
+
+    def __init__(self, command: Iterable[str | Path], *, cpu: int | str, directory: Path, name: str) -> None:
         self.log_path = directory / f"{name}.log"
         with self.log_path.open("ab") as output:
             self._process = subprocess.Popen(
@@ -144,18 +149,22 @@ def workspace() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def sync_server(directory: Path, log: Store = IN_A_FILE, *, config: str = "") -> Iterator[Target]:
-    """Our server on a free port, with a SQLite log in *directory* or a MongoDB one; *config* is added to its own."""
+def sync_server(directory: Path, log: Store = IN_A_FILE, *, workers: int = 1, config: str = "") -> Iterator[Target]:
+    """Our server on a free port, with a SQLite log in *directory* or a MongoDB one; *config* is added to its own.
+
+    Several *workers* get both CPUs; they are ``children`` of the target's process.
+    """
     port = free_port()
     config_path = directory / "sync.toml"
-    lines = ["[server]", f"port = {port}", "drain_s = 1.0", "[log]"]
+    lines = ["[server]", f"port = {port}", f"workers = {workers}", "drain_s = 1.0", "[log]"]
     if log.uri is None:
         lines += ['store = "sqlite"', "[log.sqlite]", f'path = "{directory / "sync.db"}"']
     else:
         lines += ['store = "mongodb"', "[log.mongodb]", f'uri = "{log.uri}"', 'database = "bench"']
     config_path.write_text("\n".join(lines) + "\n" + config)
     command: list[str | Path] = [sys.executable, "-m", "sync_server", "serve", "--config", config_path]
-    process = Process(command, cpu=SERVER_CPU, directory=directory, name="server")
+    cpus = str(SERVER_CPU) if workers == 1 else f"{SERVER_CPU},{GENERATOR_CPU}"
+    process = Process(command, cpu=cpus, directory=directory, name="server")
     try:
         answering(f"http://127.0.0.1:{port}/readyz", process)
         yield Target("ours", port, STREAM_PATH, process)
@@ -171,6 +180,20 @@ def store(name: str) -> Iterator[Store]:
         return
     with ReplicaSet() as replicas:
         yield Store(replicas.uri, replicas.primary().pid)
+
+
+def head(target: Target) -> str:
+    """The cursor of our server's newest event."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{target.port}/api/v1/sync/poll?limit=1", timeout=10) as reply:
+        cursor: str = json.load(reply)["head"]
+        return cursor
+
+
+def metric(target: Target, name: str) -> float:
+    """The sum of our server's metric *name* over all its labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{target.port}/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
 
 # -- generators ---------------------------------------------------------------------------------------
@@ -230,13 +253,13 @@ def readers(target: Target, count: int, *, lines: Path | None = None, **options:
 
     In the file *lines* each has what its request adds: to the path, and as a header.
     """
-    arguments: list[str | Path] = [_loadgen()]
+    arguments: list[str | Path] = [compiled("loadgen")]
     if lines is not None:
         arguments += ["-f", lines]
     if target.opening is not None:
         arguments += ["-W", target.opening]
     for letter, value in options.items():
-        arguments += [f"-{letter}"] if letter in FLAGS else [f"-{letter}", f"{value:g}"]
+        arguments += [f"-{letter}"] if letter in FLAGS else [f"-{letter}", str(value)]
     return Generator([*arguments, str(target.port), str(count), target.stream_path])
 
 
@@ -267,9 +290,9 @@ def measured(generator: Generator, target: Target, log: Store = IN_A_FILE) -> tu
     return figures, used
 
 
-def _loadgen() -> Path:
-    """The compiled load generator, made when it is missing or older than its source."""
-    source, binary = HERE / "loadgen.c", HERE / "build" / "loadgen"
+def compiled(name: str) -> Path:
+    """The program NAME.c, made when it is missing or older than its source."""
+    source, binary = HERE / f"{name}.c", HERE / "build" / name
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         binary.parent.mkdir(exist_ok=True)
         subprocess.run(["cc", "-O2", "-o", binary, source], check=True)

@@ -1,6 +1,6 @@
 /* Readers of a Server-Sent Events stream, as cheap as they can be: one thread, epoll.
  *
- *   loadgen [-w warm_s] [-d window_s] [-s nth] [-t patience_s] [-f file] [-W opening] [-l] [-i] PORT READERS PATH
+ *   loadgen [-w warm_s] [-d window_s] [-s nth] [-t patience_s] [-f file] [-W opening] [-n total] [-l] [-i] PORT READERS PATH
  *
  * Opens READERS streams, then says so ("CONNECTED ..."). With -i it holds them until its standard input ends.
  * Otherwise it waits for the first event, warms up, says "MEASURE", counts events for the window and ends with
@@ -8,6 +8,7 @@
  * CLOCK_MONOTONIC in ns, which gives the latency on every nth reader.
  * With -f each reader has a line of that file (round again at its end): what follows PATH, a blank, and a header.
  * With -W they come by WebSocket and send that text first, if it is not empty.
+ * With -n it says MEASURE before it connects, and ends as soon as all readers together have that many events.
  * With -l the latency to the last reader of each event is told as well: events need numbers of their own then.
  * Its own share of a CPU (cpu_share) near 1.0 means that it, and not the server, was the limit.
  */
@@ -51,6 +52,7 @@ static struct sockaddr_in address;
 static int poller, opened, connected, failed, closed;
 static uint64_t events, bytes, reads;
 static int measuring;
+static uint64_t total; /* of -n */
 static uint32_t *samples_us;
 static size_t sample_count;
 /* The events of the window by their number, in a table of open addressing, for -l. */
@@ -227,6 +229,22 @@ static double percentile_ms(const uint32_t *sorted, size_t figures, double share
     return figures ? sorted[(size_t)((figures - 1) * share)] / 1e3 : -1;
 }
 
+/* Until all have what they lack. */
+static void catch_up(void) {
+    double started_s = now_s(), cpu_before_s = cpu_s();
+    puts("MEASURE");
+    while (events < total) {
+        turn();
+        if (failed || closed || now_s() - started_s > patience_s) {
+            printf("{\"error\": \"%d refused, %d closed, %lu of %lu events came\"}\n", failed, closed, events, total);
+            exit(2);
+        }
+    }
+    double took_s = now_s() - started_s;
+    printf("{\"connected\": %d, \"took_s\": %.3f, \"deliveries\": %lu, \"bytes\": %lu, \"reads\": %lu, "
+           "\"cpu_share\": %.3f}\n", connected, took_s, events, bytes, reads, (cpu_s() - cpu_before_s) / took_s);
+}
+
 static void measure(double connect_s) {
     double started_s = now_s();
     while (!events) {
@@ -265,13 +283,14 @@ static void measure(double connect_s) {
 }
 
 int main(int argc, char **argv) {
-    for (int option; (option = getopt(argc, argv, "w:d:s:t:f:W:li")) != -1;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "w:d:s:t:f:W:n:li")) != -1;) switch (option) {
         case 'w': warm_s = atof(optarg); break;
         case 'd': window_s = atof(optarg); break;
         case 's': nth = atoi(optarg); break;
         case 't': patience_s = atof(optarg); break;
         case 'f': read_lines(optarg); break;
         case 'W': opening = strlen(optarg) < 126 ? optarg : ""; break;
+        case 'n': total = strtoull(optarg, NULL, 10); break;
         case 'l': last = 1; break;
         case 'i': hold = 1; break;
         default: return 2;
@@ -287,6 +306,7 @@ int main(int argc, char **argv) {
     address.sin_port = htons(port);
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
     poller = epoll_create1(0);
+    if (total) return catch_up(), 0;
     double started_s = now_s();
     while (connected + failed < count) {
         turn();

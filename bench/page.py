@@ -1,4 +1,4 @@
-"""Writes docs/performance.md from what the benches left in results/.
+"""Writes docs/performance.md, and its plots, from what the benches left in results/.
 
 .venv/bin/python -m bench.page
 """
@@ -7,26 +7,53 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench import plots
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 COLUMNS = {
-    "fanout": ["load", "readers", "server", "deliveries/s", "us CPU/delivery", "ours/nchan per CPU s", "events/write",
+    "fanout": ["load", "readers", "server", "deliveries/s", "us CPU/delivery", "ours/this per CPU s", "events/write",
                "p50 ms", "p99 ms", "server CPU", "generator CPU"],
-    "connect": ["server", "readers", "connect s", "kB/reader"],
-    "latency": ["store", "events/s", "p50 ms", "p99 ms", "server CPU", "mongod CPU"],
+    "latency": ["readers", "server", "p50 ms", "p99 ms", "to all p50 ms", "to all p99 ms", "server CPU", "mongod CPU",
+                "generator CPU"],
+    "connect": ["server", "readers", "connect s", "ms CPU/connect", "kB/reader"],
+    "storm": ["store", "readers", "seconds", "events", "us CPU/event", "log reads", "MB", "server CPU",
+              "generator CPU"],
+    "filters": ["load", "deliveries/s", "us CPU/delivery", "CPU, times the next row's", "p50 ms", "p99 ms",
+                "server CPU"],
+    "audiences": ["load", "audiences", "readers", "deliveries/s", "us CPU/delivery", "with/without per CPU s",
+                  "events/write", "p50 ms"],
+    "workers": ["workers", "readers", "deliveries/s", "us CPU/delivery", "scaling", "server CPU", "most of one",
+                "mongod query/s", "mongod getmore/s", "mongod command/s", "generator CPU"],
+    "compression": ["stream", "readers", "deliveries/s", "us CPU/delivery", "bytes/delivery", "p50 ms", "kB/reader"],
     "publish": ["store", "requests", "events/s", "p50 ms", "p99 ms", "server CPU", "mongod CPU", "generator CPU"],
+    "commands": ["store", "commands", "commands/s", "p50 ms", "p99 ms", "server CPU", "mongod CPU", "generator CPU"],
+    "devices": ["store", "sockets", "messages/s", "p50 ms", "p99 ms", "server CPU", "generator CPU"],
     "catchup": ["store", "events", "events/s", "server CPU", "generator CPU"],
+    "soak": ["store", "readers", "seconds", "events", "missed", "repeated", "cuts", "RSS MB", "RSS MB, growth %",
+             "descriptors, growth %", "tasks, growth %", "server CPU"],
 }  # fmt: skip
+"""The sections, in their order, and what of each result they show."""
 
 TEXT = {
-    "fanout": "Fan-out, beside nginx+nchan in the same run. `fixed`: the same rate for both, about one event a\n"
-    "write: the rows that compare like with like. `closed`: as fast as one publisher is answered; `batched`: ours\n"
-    "get ten events a request. There our hub joins what is pending, which nchan does not.",
+    "fanout": "Fan-out, beside other servers in the same run. `fixed`: the same rate for all, about one event a\n"
+    "write: the rows that compare like with like. `closed`: as fast as the publisher is answered. `burst`: 400 events\n"
+    "a second; ours get ten to a request and join what is pending, which the others do not. Ours has parsed, checked\n"
+    "and fsynced each event before it is delivered; the others keep it in memory.",
+    "latency": "From publish to delivery, 20 events a second, to any reader and to the last one of all.",
     "connect": "Connecting, and what an idle reader takes.",
-    "latency": "From publish to delivery, one reader, 20 events a second.",
+    "storm": "All readers come back at once after a restart, each with a cursor somewhere in the last 10,000 events.",
+    "filters": "Readers that all want something else, and tenants, beside the same deliveries from one channel.",
+    "audiences": "Readers with access control and 50 audiences, beside the same deliveries without.",
+    "workers": "Two processes beside one. *scaling* is 2 x CPU of one / CPU of two for the same deliveries: with the\n"
+    "generator on one of two CPUs, two processes cannot show their whole speed here.",
+    "compression": "Shared gzip (one compressor a channel, the same bytes for all its readers) beside none.",
     "publish": "Publishing through HTTP, answered when durable.",
+    "commands": "Commands through HTTP with 32 callers, answered when durable.",
+    "devices": "Broadcast to the sockets of cashier devices.",
     "catchup": "A catch-up from `earliest` after a restart: nothing is in memory.",
+    "soak": "An hour of readers that check every sequence. Growth: the last quarter beside the second one.",
 }
 
 
@@ -37,18 +64,19 @@ def shown(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(name: str) -> str:
+def section(name: str) -> str:
     """The section of one bench."""
     result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    columns = COLUMNS[name]
-    lines = [f"## {name}", "", TEXT[name], "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    columns = [column for column in COLUMNS[name] if column in result["table"][0]]
+    lines = [f"## {name}", "", TEXT[name], ""]
+    for picture, what in plots.draw(name, result):
+        lines += [f"![{what}](pictures/{picture})", ""]
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(shown(row.get(column, "")) for column in columns) + " |" for row in result["table"]]
     load = result["machine"]["load_average"][0]
-    lines += [
-        "",
-        f"`{result['command']}`, {result['measured'][:16].replace('T', ' ')} UTC, load average before it {load}.",
-    ]
-    return "\n".join([*lines, *(f"- {note}" for note in result["notes"])])
+    measured = result["measured"][:16].replace("T", " ")
+    lines += ["", f"`{result['command']}`, {measured} UTC, load average before it {load}.", ""]
+    return "\n".join([*lines, *(f"- {note}" for note in result["notes"])]).rstrip()
 
 
 def main() -> None:
@@ -63,7 +91,7 @@ def main() -> None:
         "the generator the other.\n"
     )
     names = [name for name in COLUMNS if (RESULTS / f"{name}.json").exists()]
-    PAGE.write_text("\n\n".join([head.rstrip(), *map(table, names)]) + "\n", encoding="utf-8")
+    PAGE.write_text("\n\n".join([head.rstrip(), *map(section, names)]) + "\n", encoding="utf-8")
     print(PAGE)
 
 

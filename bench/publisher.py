@@ -16,6 +16,7 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,15 +73,18 @@ def main() -> None:
     parser = common_options(__doc__)
     parser.add_argument("--templates", type=Path, help="a file of events, one a line, to be sent in turn")
     parser.add_argument("--token", help="what the publisher shows")
+    parser.add_argument("--tokens", type=Path, help="a file of tokens, one for each caller and its template")
     options = parser.parse_args()
     templates = options.templates.read_text().splitlines() if options.templates else []
     events = itertools.cycle(templates or [OURS if options.target == "ours" else NCHAN])
-    head = _request_head(options)
+    tokens = options.tokens.read_text().splitlines() if options.tokens else []
+    heads = [_request_head(options, token) for token in tokens or [options.token]]
 
     def send(caller: Caller, count: int) -> None:
-        texts = [(next(events) % caller.sent_ns).encode() for _ in range(count)]
+        chosen = [templates[caller.number]] * count if tokens else [next(events) for _ in range(count)]
+        texts = [(event % caller.sent_ns).encode() for event in chosen]
         body = texts[0] if count == 1 else b'{"events":[' + b",".join(texts) + b"]}"
-        caller.sock.sendall(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+        caller.sock.sendall(b"%b%d\r\n\r\n%b" % (heads[caller.number % len(heads)], len(body), body))
 
     run(options, send)
 
@@ -102,7 +106,7 @@ def run(options: argparse.Namespace, send: Callable[[Caller, int], None]) -> Non
 def _drive(
     options: argparse.Namespace, send: Callable[[Caller, int], None], callers: dict[int, Caller], poller: select.epoll
 ) -> Tally:
-    idle = list(callers.values())
+    idle = deque(callers.values())  # each has its turn
     tally = Tally(time.monotonic(), _cpu_s())
     warm_until_s = tally.started_s + options.warm if options.window else None
     end_s = float("inf")
@@ -117,7 +121,7 @@ def _drive(
         if now_s >= end_s or (to_send <= 0 and len(idle) == len(callers)):
             return tally
         while idle and to_send > 0 and (not options.rate or now_s >= due_s):
-            caller = idle.pop()
+            caller = idle.popleft()
             caller.answer, caller.sent_ns = b"", time.monotonic_ns()
             send(caller, min(options.batch, to_send))
             to_send -= options.batch
@@ -135,10 +139,10 @@ def _drive(
                 idle.append(callers[fd])
 
 
-def _request_head(options: argparse.Namespace) -> bytes:
-    token = f"Authorization: Bearer {options.token}\r\n" if options.token else ""
+def _request_head(options: argparse.Namespace, token: str | None) -> bytes:
+    shown = f"Authorization: Bearer {token}\r\n" if token else ""
     return (
-        f"POST {PATHS[options.target]} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\n{token}"
+        f"POST {PATHS[options.target]} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\n{shown}"
         "Content-Type: application/json\r\nX-EventSource-Event: stage_change\r\nContent-Length: "
     ).encode()
 

@@ -5,7 +5,8 @@
                                        └────────────────── failure ───────────────────┘
 
 Half open lets exactly one request through, whatever the number of those waiting; a cancelled one gives its
-place back. Streams and probes do not pass here: a stream that fails has its own backoff. Source: protocol.md 6.
+place back. Streams and probes do not pass here: a stream that fails has its own backoff; one that opens makes an
+open breaker half open. Source: protocol.md 6.
 """
 
 import enum
@@ -87,6 +88,11 @@ class Breaker:
             return 0.0
         left_s = max(self._open_until_s - self._clock(), 0.0)
         return max(left_s, 1.0) if self._probing else left_s
+
+    def give_a_chance(self) -> None:
+        """There is a sign that the server is back (a stream opened): half open from now on."""
+        if self._open_until_s is not None:
+            self._open_until_s = min(self._open_until_s, self._clock())
 
     @contextmanager
     def request(self) -> Iterator[Pass]:

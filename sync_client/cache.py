@@ -14,6 +14,8 @@ What can be wrong with the file, and what follows:
                               CacheLocked when it is opened, CacheUnwritable from a commit; never "damaged"
     directory not writable    CacheUnwritable
     disk full                 CacheUnwritable from the commit; nothing of it is stored
+    removed while in use      begun anew with its directory at the next commit, a resync is due
+    another file in its place CacheUnwritable: somebody else works there
 """
 
 import contextlib
@@ -26,6 +28,7 @@ from typing import Any
 from sync_client import document_rows
 from sync_client.errors import CacheLocked, CacheUnwritable
 from sync_client.filelock import FileLock
+from sync_client.identity import identity_of
 from sync_client.records import MAX_PARKED, Batch, Mark, Record, Saved, StoredDocument, Transaction
 from sync_core.cursor import Cursor
 
@@ -89,11 +92,7 @@ class SQLiteCache:
         """Whether the lost one has been set aside."""
         self.set_aside: Path | None = None
         """Where a file that could not be used was moved to, if that happened."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path.with_suffix(".lock"))
-        except OSError as exc:
-            raise CacheUnwritable(f"The cache {path} cannot be written: {exc}") from exc
+        self._lock = self._take_lock()
         try:
             self._db = self._open()
         except BaseException:
@@ -105,6 +104,14 @@ class SQLiteCache:
         return str(self._path)
 
     # -- opening ----------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> FileLock:
+        """Raises CacheLocked, CacheUnwritable."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return FileLock(self._path.with_suffix(".lock"))
+        except OSError as exc:
+            raise CacheUnwritable(f"The cache {self._path} cannot be written: {exc}") from exc
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -142,6 +149,7 @@ class SQLiteCache:
             for table in ("events", "meta", "handler_values", *document_rows.TABLES):
                 db.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
             self._count_backlog(db)
+            self._identity = identity_of(self._path)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
@@ -187,15 +195,23 @@ class SQLiteCache:
         self.set_aside = target
 
     def recover(self) -> None:
-        """The file turned out damaged while in use: set it aside and begin anew.
+        """The file turned out damaged while in use, or gone: set it aside and begin anew.
 
         Raises CacheUnwritable; until it has been called with success, everything else raises CacheDamaged.
         """
         self._is_lost = True
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+        if not self._path.with_suffix(".lock").exists():  # gone as well: anybody could take another one
+            try:
+                lock = self._take_lock()
+            except CacheLocked as exc:
+                raise CacheUnwritable(f"The cache {self._path} was removed, and made anew by another program") from exc
+            self._lock.close()
+            self._lock = lock
         if not self._is_moved:
-            self._move_aside("damaged")
+            if self._path.exists():
+                self._move_aside("damaged")
             self._is_moved = True
         self._db = self._try_open_anew("it is damaged")
         self._is_lost = self._is_moved = False
@@ -399,6 +415,7 @@ class SQLiteCache:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         counts = (self._backlog, self._backlog_bytes, self._parked)
         with self._mapped():
+            self._check_place()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -408,6 +425,18 @@ class SQLiteCache:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _check_place(self) -> None:
+        """What is written is to be there for the next run. Raises CacheDamaged, CacheUnwritable."""
+        try:
+            found = identity_of(self._path)
+        except OSError as exc:
+            raise CacheUnwritable(f"The cache {self._path} cannot be written: {exc}") from exc
+        if found == self._identity:
+            return
+        if found is None:
+            raise CacheDamaged("it was removed")
+        raise CacheUnwritable(f"The cache {self._path} cannot be written: another file is in its place")
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:

@@ -112,6 +112,11 @@ class Courier:
         return await self._keeper.submit(command, given, if_match=if_match)
 
     @property
+    def keeper(self) -> OutboxKeeper:
+        """For those who give commands of their own."""
+        return self._keeper
+
+    @property
     def unsettled(self) -> bool:
         """Whether an earlier run has sent commands whose fate is not known yet."""
         return self._keeper.unsettled

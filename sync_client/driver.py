@@ -132,6 +132,8 @@ class Driver:
         self.machine, effects = step(before, happening, policy=self._policy, rng=self._rng)
         for effect in effects:
             self._do(effect)
+        if self.machine.state is State.CONNECTED and before.state is not State.CONNECTED:
+            self.breaker.give_a_chance()
         if _look(self.machine) != _look(before):
             self._changed(before, self.machine, happening)
 

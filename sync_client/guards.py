@@ -18,11 +18,20 @@ __all__ = ["applied", "failed", "renamed"]
 def applied(entries: Iterable[OutboxEntry], key: str, answer: Mapping[str, Any]) -> list[OutboxEntry]:
     """What becomes of *entries* when the command with that *key* was applied; those that change.
 
-    The feed may have been faster than the *answer*: what was shown then had the command in it twice.
+    The feed may have been faster than the *answer*: what was shown then had the command in it twice. What the command
+    has made anew goes on behind what was deleted under that id, of which nobody here may know: its version is the
+    answer's.
     """
+    entries = list(entries)
+    made = next((entry.command.target for entry in entries if entry.key == key and _makes_target(entry)), None)
     settled = []
     for entry in _leaning(entries, key):
         version, guard = current_version(entry.command, answer), entry.command.guard
+        if version is not None and guard is not None and entry.command.target == made:
+            later = {each: count for each, count in entry.leans.items() if each != key}
+            command = replace(entry.command, guard=version + sum(later.values()))
+            settled.append(replace(entry, command=command, leans=later))
+            continue
         known = None if guard is None else guard - sum(entry.leans.values())
         was_told = version is not None and known is not None and version <= known
         settled.append(_leaned(entry, key, is_counted=not was_told))
@@ -40,6 +49,10 @@ def renamed(entries: Iterable[OutboxEntry], key: str, new_key: str) -> list[Outb
         replace(entry, leans={new_key if each == key else each: count for each, count in entry.leans.items()})
         for entry in _leaning(entries, key)
     ]
+
+
+def _makes_target(entry: OutboxEntry) -> bool:
+    return entry.command.command.makes_target
 
 
 def _leaning(entries: Iterable[OutboxEntry], key: str) -> list[OutboxEntry]:

@@ -86,8 +86,10 @@ class Journal:
             except OutboxDamaged:
                 after = self.after(put, drop)
                 await self._call(lambda: file.begin_anew(after))
-                log.error("outbox_written_anew", path=str(file.path), kept_as=str(file.newly_set_aside))
-                self._note(f"the outbox was damaged and has been written anew; {file.newly_set_aside} can be removed")
+                kept_as = file.newly_set_aside
+                log.error("outbox_written_anew", path=str(file.path), kept_as=str(kept_as))
+                why = "removed" if kept_as is None else f"damaged ({kept_as} can be removed)"
+                self._note(f"the outbox was {why} and has been written anew")
                 file.newly_set_aside = None
         for key in drop:
             self.entries.pop(key, None)

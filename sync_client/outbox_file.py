@@ -9,6 +9,8 @@ Source: architecture.md (the client).
                               set aside as NAME.damaged-N or NAME.foreign-N, a new one is begun; ``set_aside`` names
                               all that lie there, at every start, until somebody takes them away
     damaged while in use      likewise, and what it held is written anew from memory: nothing is lost
+    removed while in use      written anew, with its directory, as soon as something is written
+    another file in its place CacheUnwritable: somebody else works there
     directory not writable    CacheUnwritable
     disk full                 CacheUnwritable; nothing of the commit is stored
 """
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_client.errors import CacheUnwritable
+from sync_client.identity import identity_of
 from sync_client.pending import OutboxEntry, OutboxState, PendingCommand
 from sync_core.domain.command import Domain
 
@@ -64,13 +67,16 @@ class OutboxFile:
         """Whether the one in use was damaged and is not written anew yet; whether it has been set aside."""
         self.unknown = 0
         """Commands that this version of the program does not know: they stay in the file, and are not sent."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise CacheUnwritable(f"The outbox {path} cannot be written: {exc}") from exc
+        self._make_directory()
         self._db = self._open()
 
     # -- opening ----------------------------------------------------------------------------------------
+
+    def _make_directory(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise CacheUnwritable(f"The outbox {self.path} cannot be written: {exc}") from exc
 
     def _open(self) -> sqlite3.Connection:
         with self._mapped():
@@ -101,6 +107,7 @@ class OutboxFile:
             if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise OutboxDamaged(found)
             db.execute(f"SELECT {OUTBOX_COLUMNS} FROM commands LIMIT 1").fetchall()
+            self._identity = identity_of(self.path)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
@@ -128,15 +135,17 @@ class OutboxFile:
         return sorted(path for paths in found for path in paths if not path.name.endswith(("-wal", "-shm")))
 
     def begin_anew(self, entries: Iterable[OutboxEntry]) -> None:
-        """It turned out damaged while in use: set it aside, and write *entries* into a new one.
+        """It turned out damaged while in use, or gone: set it aside, and write *entries* into a new one.
 
         Raises CacheUnwritable; until it has been called with success, ``write`` raises OutboxDamaged.
         """
         self._is_lost = True
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+        self._make_directory()
         if not self._is_moved:
-            self._move_aside("damaged")
+            if self.path.exists():
+                self._move_aside("damaged")
             self._is_moved = True
         with self._mapped():
             self._db = self._try_open()
@@ -176,7 +185,17 @@ class OutboxFile:
         if self._is_lost:
             raise OutboxDamaged("it was damaged, and there was no room for a new one")
         with self._mapped():
+            self._check_place()
             self._commit(put=put, drop=drop, lazily=lazily)
+
+    def _check_place(self) -> None:
+        """What is written is to be there for the next run."""
+        found = identity_of(self.path)
+        if found == self._identity:
+            return
+        if found is None:
+            raise OutboxDamaged("it was removed")
+        raise CacheUnwritable(f"The outbox {self.path} cannot be written: another file is in its place")
 
     def _commit(self, *, put: Iterable[OutboxEntry], drop: Iterable[str], lazily: bool) -> None:
         rows = [_row(entry) for entry in put]
@@ -205,6 +224,8 @@ class OutboxFile:
         except sqlite3.DatabaseError as exc:
             if _code(exc) in _DAMAGED or isinstance(exc, OutboxDamaged):
                 raise OutboxDamaged(str(exc)) from exc
+            raise CacheUnwritable(f"The outbox {self.path} cannot be written: {exc}") from exc
+        except OSError as exc:
             raise CacheUnwritable(f"The outbox {self.path} cannot be written: {exc}") from exc
 
 

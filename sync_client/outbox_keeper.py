@@ -222,17 +222,27 @@ class OutboxKeeper:
 
     # -- what programs and people do --------------------------------------------------------------------
 
-    async def submit(self, command: Command, given: CommandInput, *, if_match: int | None = None) -> Sent:
+    async def submit(
+        self,
+        command: Command,
+        given: CommandInput,
+        *,
+        if_match: int | None = None,
+        seen: Callable[[], Seen] | None = None,
+    ) -> Sent:
         """Put it at the end of the queue and show its effect. Raises OutboxFull, CacheUnwritable, Closed.
 
         Ids that are to be made are made here. *if_match* is the version that the target has to be at; a guarded
-        command has the one that is shown. Taken if the caller is cancelled meanwhile.
+        command has the one that is shown, or that of *seen*, asked at the moment when it is queued. Taken if the caller
+        is cancelled meanwhile.
         """
         given = command.complete(given, new_id)
-        return await self._alone(lambda: self._submit(command, given, if_match))
+        return await self._alone(lambda: self._submit(command, given, if_match, seen))
 
-    async def _submit(self, command: Command, given: CommandInput, if_match: int | None) -> Sent:
-        guard, leans = self._guard(command, given, if_match)
+    async def _submit(
+        self, command: Command, given: CommandInput, if_match: int | None, seen: Callable[[], Seen] | None
+    ) -> Sent:
+        guard, leans = self._guard(command, given, if_match) if seen is None else seen()[1:]
         entry = self._new_entry(PendingCommand(_new_key(), command, given, self._wall_ms(), guard), leans)
         journal = self._journal
         if len(journal.entries) >= MAX_COMMANDS or journal.size_bytes + journal.size_of(entry) > MAX_BYTES:
@@ -261,6 +271,28 @@ class OutboxKeeper:
         if seen.document is None or if_match not in (None, seen.version):
             return if_match, {}
         return seen.version, seen.leans
+
+    async def amend(self, key: str, given: CommandInput) -> str | None:
+        """Give a command another input, of the same ids: one that was not sent yet, or that failed and stays so.
+
+        Its new key; None if it is neither, or not there any more. Raises CacheUnwritable, Closed.
+        """
+        return await self._alone(lambda: self._amend(key, given))
+
+    async def _amend(self, key: str, given: CommandInput) -> str | None:
+        entry = self.entries.get(key)
+        if entry is None or entry.state is OutboxState.IN_FLIGHT:
+            return None
+        command = replace(entry.command, key=_new_key(), given=given)
+        leaning = guards.renamed(self.entries.values(), key, command.key)
+        await self._journal.write(put=[replace(entry, command=command), *leaning], drop=[key])
+        self._rename(key, command.key)
+        self._picture().set_pending(self.pending)
+        return command.key
+
+    def handle(self, key: str) -> Sent:
+        """What a program of an earlier run held of a command that waits. Raises ClientError."""
+        return self._handles.setdefault(key, Sent(self.entry(key).command))
 
     async def retry(self, key: str) -> Sent:
         """Give a failed command once more, as a new one. Raises ClientError, CacheUnwritable."""
@@ -381,9 +413,13 @@ class OutboxKeeper:
         await self._change(current, put=[new, *leaning], drop=[old.key])
         self.counts.rebased += 1
         self._know(old.key)
-        if (handle := self._handles.pop(old.key, None)) is not None:
-            handle.key = command.key
-            self._handles[command.key] = handle
+        self._rename(old.key, command.key)
+
+    def _rename(self, key: str, new_key: str) -> None:
+        """The command with that *key* goes on under another."""
+        if (handle := self._handles.pop(key, None)) is not None:
+            handle.key = new_key
+            self._handles[new_key] = handle
 
 
 def _commands(entries: Iterable[OutboxEntry]) -> list[PendingCommand]:

@@ -53,13 +53,16 @@ class Overlay:
         """Who has asked for a document, in order; never empty."""
         self._makers: dict[Ref, list[_Step]] = {}
         """Who changes it, in order; never empty."""
+        self._landed: set[str] = set()
+        """Keys of commands that wait for nothing but their answer: what they have done is in the truth."""
         self._due: dict[int, _Step] = {}
         """What has to be run, by place."""
         self._stirred: set[Ref] = set()
 
     def replace(self, commands: Sequence[PendingCommand]) -> None:
         """These wait, in this order, and no others."""
-        wanted = {command.key: command for command in commands}
+        self._landed &= {command.key for command in commands}
+        wanted = {command.key: command for command in commands if command.key not in self._landed}
         for key in [key for key in self._steps if key not in wanted]:
             self._remove(key)
         kept = list(self._steps)
@@ -70,6 +73,19 @@ class Overlay:
             if key not in self._steps:
                 step = self._steps[key] = _Step(command, next(self._places))
                 self._due[step.place] = step
+
+    def land(self, key: str, *, version_of: Callable[[Ref], int]) -> None:
+        """The feed was faster than the answer: if all that the command with that *key* does is in the truth (which has
+        these versions), it is not to be shown on top of that once more."""
+        step = self._steps.get(key)
+        if step is not None and all(version_of(ref) >= known.version for ref, known in step.made.items()):
+            self._landed.add(key)
+            self._remove(key)
+
+    @property
+    def landed(self) -> frozenset[str]:
+        """Keys of commands that are not shown any more, since the feed has brought what they have done."""
+        return frozenset(self._landed)
 
     def changed(self, refs: Iterable[Ref]) -> None:
         """The truth about them is another."""

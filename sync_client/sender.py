@@ -170,7 +170,7 @@ class Sender:
         log.info("outbox_waits", error=why, delay_s=round(delay_s, 2))
         self._say(why)
         self._hurry.clear()
-        if retry_after_s:
+        if retry_after_s and was_sent:
             await asyncio.sleep(delay_s)
             return
         with suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """What a program holds of a command that it has given: it is in the outbox and shown; the answer comes later."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sync_client.pending import PendingCommand
@@ -22,6 +22,7 @@ class Sent:
         self._answer: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         # Nobody has to wait for it.
         self._answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        self._then: Callable[[Mapping[str, Any] | Exception], None] | None = None
 
     def __repr__(self) -> str:
         return f"Sent({self.name} {self.id!r}, key={self.key!r})"
@@ -39,7 +40,14 @@ class Sent:
         """The answer is there, or what came instead."""
         if self._answer.done():
             return
+        then, self._then = self._then, None
         if isinstance(answer, Exception):
             self._answer.set_exception(answer)
         else:
             self._answer.set_result(answer)
+        if then is not None:
+            then(answer)
+
+    def then(self, told: Callable[[Mapping[str, Any] | Exception], None]) -> None:
+        """Call *told* with the answer, or what came instead, in the very step in which it is taken in."""
+        self._then = told

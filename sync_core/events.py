@@ -113,7 +113,7 @@ class EventType:
     *entity* is the envelope key by which ``latest`` tells entities apart. *document* is the kind of whole
     document the type carries; such events are made by commands only, never published, as are *command_only* ones.
     To ask for the type by name takes the permission *asks*, where there is one; a sample of it is drawn among those
-    who do not have the permission *spares*.
+    who do not have the permission *spares*. *custom*: configured, so that no client knows it beforehand.
     """
 
     name: str
@@ -124,6 +124,7 @@ class EventType:
     command_only: bool = False
     asks: str | None = None
     spares: str | None = None
+    custom: bool = False
 
     def __post_init__(self) -> None:
         if (self.delivery is Delivery.LATEST) != (self.entity is not None):

@@ -41,13 +41,14 @@ from sync_server.commands.dispatch import Dispatch
 from sync_server.commands.routes import command_routes
 from sync_server.commands.sweeps import Sweeps
 from sync_server.dashboard.pages import ASSETS_PREFIX, PAGE_PATH, Pages
+from sync_server.devices.talk import CashierSockets
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import FeedSettings
 from sync_server.feed.poll import Poll
 from sync_server.feed.stream import STREAM_PATH, EventStream
 from sync_server.fueling import fueling_defaults, offers_to_all
 from sync_server.gate.guard import Guard, PublicPaths
-from sync_server.gate.headers import ResponseHeaders, with_headers
+from sync_server.gate.headers import Header, ResponseHeaders, with_headers
 from sync_server.gate.proxies import Proxies
 from sync_server.log.appender import Appender
 from sync_server.log.base import EventLog, LogError, LogMisconfigured, LogUnavailable
@@ -55,9 +56,11 @@ from sync_server.log.open import open_log
 from sync_server.log.retention import Retention, enforce
 from sync_server.metrics import Metrics
 from sync_server.reference.routes import Reference
+from sync_server.sessions import DeletedUsers, stale_sessions
 from sync_server.settings import Settings
 from sync_server.sockets.door import Sockets
 from sync_server.sockets.feed import feed_route
+from sync_server.sockets.limits import SocketLimits
 from sync_server.sockets.origin import Origins
 
 __all__ = ["Application", "open_application"]
@@ -97,7 +100,7 @@ class Application:
         self._guard = guard or Guard(None, Limits(LimitsSection()), PUBLIC, metrics=Metrics(CollectorRegistry()))
         self._proxies = proxies or Proxies()
         self._headers = headers or ResponseHeaders()
-        self._sockets = sockets
+        self.sockets = sockets
         self._stream = EventStream(feed)
         self.routes: tuple[BaseRoute, ...] = (
             # GET and HEAD are listed for the answer to other methods; the stream never gets here.
@@ -119,51 +122,66 @@ class Application:
         request_id = _request_id(scope)
         added = [(b"x-request-id", request_id), *self._headers.of(scope)]
         if scope["type"] == "websocket":
-            if self._sockets is not None:
-                await self._sockets(scope, receive, send, headers=added)
+            if self.sockets is not None:
+                await self.sockets(scope, receive, send, headers=added)
             return
-        started = False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = with_headers(message.get("headers", ()), added)
-            await send(message)
-
+        begin = _Begin(send, added)
+        del added  # needed once, and a stream lasts
         try:
-            await self._answer(scope, receive, send, begin=send_with_headers)
+            # For as long as a stream lasts, this frame and the stream's own are all there is of its request.
+            admitted = await self._admit(scope, receive, begin)
+            if admitted is None:
+                pass
+            elif scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
+                with self._guard.stream(scope):
+                    await self._stream(scope, admitted, send, begin=begin)
+            else:
+                await self._router(scope, admitted, begin)
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send_with_headers)
+            await problem_response(problem)(scope, receive, begin)
         except HTTPException as refusal:
-            await _refusal_response(scope, refusal)(scope, receive, send_with_headers)
+            await _refusal_response(scope, refusal)(scope, receive, begin)
         except ClientDisconnect:
             pass
         except asyncio.CancelledError:
             if not self.feed.draining:
                 raise
-            if not started:  # cut off: the time for requests that are under way is over
+            if not begin.done:  # cut off: the time for requests that are under way is over
                 unknown = OutcomeUnknown("The server is shutting down; send again with the same keys.", retry_after_s=1)
-                await problem_response(unknown)(scope, receive, send_with_headers)
+                await problem_response(unknown)(scope, receive, begin)
         except Exception:
             log.exception("request_failed", path=scope["path"], request_id=request_id.decode())
-            if started:
+            if begin.done:
                 raise  # nothing can be said any more; the server cuts the connection
             bug = _Bug(f"This is a fault of the server; its log tells more under {request_id.decode()}.")
-            await problem_response(bug)(scope, receive, send_with_headers)
+            await problem_response(bug)(scope, receive, begin)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, begin: Send) -> None:
-        """*begin* sends the head, and all of what is no stream. Raises Problem, HTTPException."""
+    async def _admit(self, scope: Scope, receive: Receive, begin: Send) -> Receive | None:
+        """The *receive* for what is to be served; None where that is done. Raises Problem."""
         preflight = self._headers.preflight(scope)
         if preflight is not None:
             await preflight(scope, receive, begin)
-            return
-        receive = await self._guard.admit(scope, receive)
-        if scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
-            with self._guard.stream(scope):
-                await self._stream(scope, receive, send, begin=begin)
-        else:
-            await self._router(scope, receive, begin)
+            return None
+        return await self._guard.admit(scope, receive)
+
+
+class _Begin:
+    """The server's *send* with the headers that every response has: for heads, and all of what is no stream."""
+
+    __slots__ = ("_added", "_send", "done")
+
+    def __init__(self, send: Send, added: list[Header]) -> None:
+        self._send = send
+        self._added = added
+        self.done = False
+        """Whether a head was sent."""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.done = True
+            message["headers"] = with_headers(message.get("headers", ()), self._added)
+            self._added = []
+        await self._send(message)
 
 
 class _Bug(Problem):
@@ -205,9 +223,9 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             accounts = Accounts(settings.access, verifiers, domain=DOMAIN, event_log=event_log, appender=appender)
         with closing(accounts) if accounts is not None else nullcontext():
             async with feed.run():
-                feed.spawn(_retain(event_log, settings, accounts))
                 dispatch = Dispatch(DOMAIN, appender, defaults=fueling_defaults(settings.fueling))
-                sweeps = [offers_to_all(settings.fueling)]
+                feed.spawn(_retain(event_log, settings, accounts, DeletedUsers(event_log, dispatch)))
+                sweeps = [offers_to_all(settings.fueling), stale_sessions(settings.sessions)]
                 feed.spawn(Sweeps(sweeps, event_log=event_log, dispatch=dispatch, wall_ms=_wall_ms).run())
                 if accounts is not None:
                     await accounts.begin(feed)
@@ -255,6 +273,9 @@ def _application(
     ]
     sockets = [
         feed_route(feed, streams=limits.streams),
+        CashierSockets(dispatch, feed, event_log).route(
+            SocketLimits.configured(settings.sockets, workers=settings.server.workers)
+        ),
     ]
     return Application(
         event_log,
@@ -269,7 +290,9 @@ def _application(
     )
 
 
-async def _retain(event_log: EventLog, settings: Settings, accounts: Accounts | None) -> None:
+async def _retain(
+    event_log: EventLog, settings: Settings, accounts: Accounts | None, deleted_users: DeletedUsers
+) -> None:
     """Trim every tenant's log once a minute; processes that do it at the same time do no harm."""
     retention = Retention(
         max_age_ms=int(settings.retention.max_age.total_seconds() * 1000),
@@ -282,6 +305,7 @@ async def _retain(event_log: EventLog, settings: Settings, accounts: Accounts | 
                 await enforce(event_log, tenant, retention, now_ms=_wall_ms())
             if accounts is not None:
                 await accounts.upkeep()
+                await deleted_users.sweep()
         except (LogError, Problem) as exc:
             log.info("retention_postponed", error=str(exc))
         except Exception:

@@ -20,6 +20,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.tasks = Gauge(
+            "sync_tasks", "Tasks of the event loop, when asked", registry=registry, multiprocess_mode="livesum"
+        )
         self.channels = Gauge(
             "sync_channels", "Distinct filters with readers", registry=registry, multiprocess_mode="livesum"
         )

@@ -25,9 +25,15 @@ _TOO_LARGE = (
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Refuses a head above MAX_HEAD_BYTES, and cuts a connection that does not finish one in time."""
 
-    _head_bytes = 0
-    _in_head = True
-    _head_timer: asyncio.TimerHandle | None = None
+    # Not in the instance's dict: uvicorn's 28 attributes share their keys among all connections up to 30, and beyond
+    # that each connection has a table of its own, of 1.3 kB.
+    __slots__ = ("_head_bytes", "_head_timer")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        """While a head is awaited."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -39,7 +45,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
+        if self._head_timer is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
@@ -56,11 +62,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _begin_head(self) -> None:
         self._end_head()
         self._head_bytes = 0
-        self._in_head = True
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_PATIENCE_S, self.transport.close)
 
     def _end_head(self) -> None:
-        self._in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

@@ -36,6 +36,7 @@ __all__ = [
     "RetentionSection",
     "Section",
     "ServerSection",
+    "SessionsSection",
     "checked",
     "duration",
     "fault_details",
@@ -166,6 +167,20 @@ class FuelingSection(Section):
     offer_to_all_after: Duration = timedelta(seconds=60)
 
 
+class SocketsSection(Section):
+    """Of the WebSockets with protocols of their own; that of the feed is a stream like others."""
+
+    connections: int = Field(100, ge=1, le=100_000)
+    messages_per_s: int = Field(100, ge=1, le=100_000)
+    idle: Duration = timedelta(minutes=5)
+
+
+class SessionsSection(Section):
+    """After how long without a change an active order session is left for later."""
+
+    stale_after: Duration = timedelta(minutes=30)
+
+
 class CustomEvent(Section):
     """A custom event type; a bare name stands for one that is delivered to everybody."""
 
@@ -206,7 +221,7 @@ class EventsSection(Section):
     def registry(self) -> EventRegistry:
         """The built-in types and the custom ones."""
         return REGISTRY.extended(
-            EventType(event.name, delivery=event.delivery, entity=event.entity) for event in self.custom
+            EventType(event.name, delivery=event.delivery, entity=event.entity, custom=True) for event in self.custom
         )
 
 

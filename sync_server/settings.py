@@ -37,6 +37,8 @@ from sync_server.sections import (
     LogSection,
     RetentionSection,
     ServerSection,
+    SessionsSection,
+    SocketsSection,
     checked,
     fault_details,
     name_of,
@@ -73,6 +75,8 @@ class Settings(BaseSettings):
     feed: FeedSection = FeedSection()
     events: EventsSection = EventsSection()
     fueling: FuelingSection = FuelingSection()
+    sessions: SessionsSection = SessionsSection()
+    sockets: SocketsSection = SocketsSection()
     access: AccessSection = AccessSection()
     limits: LimitsSection = LimitsSection()
     webhooks: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")], WebhookSection] = {}

@@ -1,6 +1,7 @@
 """The outbox against a real server: lost answers, kills, refusals, tokens, and what disks do to it."""
 
 import asyncio
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -25,7 +26,8 @@ ITEM = {"sku": "W1", "name": "Wash", "quantity": 1, "unitPrice": "3.00"}
 async def cashier(shop: Shop, order: str, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The cashier's program; killed with the block."""
     argv = [sys.executable, "-m", "e2e.client.cashier", shop.proxy.url, str(shop.directory / "cache"), order, *options]
-    process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdin=pipe, stdout=pipe)
     try:
         yield process
     finally:
@@ -326,6 +328,24 @@ async def test_a_damaged_outbox_is_set_aside_and_told(shop: Shop, order_id: str)
         assert any("damaged-1" in text for _, text in client.errors)
         assert path.with_name(path.name + ".damaged-1").read_bytes() == b"\x00" * 9000
         assert client.orders.get(order_id) is None
+
+
+async def test_when_its_directory_is_removed_under_it_what_was_given_survives_a_kill(shop: Shop, order_id: str) -> None:
+    shop.proxy.plain.refused = shop.proxy.stream.refused = True
+    async with cashier(shop, order_id, "--give", "3", "--more") as process:
+        assert await said(process) == "given"
+        shutil.rmtree(shop.directory / "cache")
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        assert await said(process) == "given more"
+        process.kill()
+    shop.proxy.plain.clear()
+    shop.proxy.stream.clear()
+    async with make_client(shop.proxy.url, shop.directory / "cache") as client:
+        await client.outbox.flush(20)
+        assert await statuses(shop, order_id) == ["0", "1", "2", "more"]
+        await ready(client)
+        assert client.orders.get(order_id).document.status == "more"
 
 
 async def test_a_damaged_cache_leaves_the_outbox_alone(shop: Shop, order_id: str) -> None:

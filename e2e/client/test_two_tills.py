@@ -172,3 +172,20 @@ async def test_both_tills_call_the_same_next_order_and_one_gets_it(shop: Shop, o
         assert (stored["stage"], stored["bayID"]) == ("in_progress", bay)
         jobs = {each.client.bays.get(bay).document.job.jobID for each in (one, two)}  # type: ignore[union-attr]
         assert len(jobs) == 1
+
+
+async def test_an_order_made_offline_under_an_id_that_was_deleted_takes_what_was_given_on_top(
+    any_shop: Shop, order_id: str
+) -> None:
+    """The till has never heard of the one that was deleted, so it cannot know which version its own will have."""
+    await make_order(any_shop, order_id)
+    (await any_shop.http.delete(f"/api/v1/orders/{order_id}")).raise_for_status()
+    async with till(any_shop, "till-1") as one, till(any_shop, "till-2") as two:
+        await one.unplug()
+        await one.client.orders.create(order_id, notes="made offline")
+        await one.client.orders.set_status(order_id, "new")
+        edited = await one.client.orders.edit(order_id, notes="and edited")
+        await one.plug_in()
+        await edited.done(1)
+        stored = await both_equal_the_server(any_shop, order_id, one, two)
+        assert (stored["notes"], stored["status"], stored["version"]) == ("and edited", "new", 5)

@@ -236,6 +236,11 @@ class Command:
         return is_told or (bool(self.body_fields) and (self.creates or self.method != "POST"))
 
     @cached_property
+    def makes_target(self) -> bool:
+        """Whether its target is what it creates (and not, say, an entry of it)."""
+        return self.creates and self.target.id_key not in self.path_parameters
+
+    @cached_property
     def _named(self) -> tuple[tuple[str, str], ...]:
         """Fields that hold a document's id, and its kind."""
         return tuple((name, mark.kind) for name, mark in _marks(self.input) if isinstance(mark, Names))

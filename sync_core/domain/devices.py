@@ -29,7 +29,7 @@ from sync_core.events import EventType
 from sync_core.problems import FieldError, NotFound, Unprocessable
 from sync_core.times import iso_from_ms, ms_from_datetime
 
-__all__ = ["COMMANDS", "EVENT_TYPES", "Device", "DeviceOrder"]
+__all__ = ["COMMANDS", "EVENT_TYPES", "Device", "DeviceOrder", "NoSuchOrder"]
 
 MAX_ORDERS = 500
 MAX_ORDERS_BYTES = 96 * 1024
@@ -62,6 +62,10 @@ OrderIndex = Annotated[Whole, BeforeValidator(_index), Field(ge=0, lt=MAX_ORDERS
 Quantity = Annotated[Whole, Field(ge=1, le=10_000)]
 Elapsed = Annotated[Whole, Field(ge=0, le=MAX_ELAPSED_S)]
 Customers = Annotated[Whole, Field(ge=0, le=10_000)]
+
+
+class NoSuchOrder(NotFound):
+    """The device is there, and has no order at that place."""
 
 
 class DeviceOrder(Part):
@@ -198,7 +202,8 @@ def update(cafe: Changes, given: UpdateDevice) -> None:
     device = cafe.get(Device, given.deviceID)
     device = device.with_clock(cafe.context.now_ms, running=given.isRunning, elapsed_s=given.elapsedSeconds)
     wanted = given.model_dump(include={"name", "mode", "customerCount", "notes"}, exclude_none=True)
-    cafe.put(device.model_copy(update=wanted), "device_updated")
+    changed = sorted(given.model_fields_set - {"deviceID"})
+    cafe.put(device.model_copy(update=wanted), "device_updated", {"changed": changed})
 
 
 class PlaceOrders(CommandInput):
@@ -241,7 +246,8 @@ def edit_order(cafe: Changes, given: EditDeviceOrder) -> None:
     order = order.model_copy(update={"lastOrderTime": cafe.context.now, **wanted})
     at = given.orderIndex
     orders = (*device.orders[:at], order, *device.orders[at + 1 :])
-    data = {"orderIndex": at, "order": order.model_dump(mode="json", exclude_none=True)}
+    changed = sorted(given.model_fields_set - {"deviceID", "orderIndex"})
+    data = {"orderIndex": at, "order": order.model_dump(mode="json", exclude_none=True), "changed": changed}
     _change_orders(cafe, device, orders, "order_modified", data)
 
 
@@ -293,7 +299,7 @@ def transfer(cafe: Changes, given: TransferDevice) -> None:
     fields = ("isRunning", "elapsedSeconds", "countedAt", "mode", "customerCount", "notes", "orders")
     ends = {"fromDeviceID": device.deviceID, "toDeviceID": target.deviceID}
     moved = target.model_copy(update={name: getattr(device, name) for name in fields})
-    cafe.put(moved, "device_transferred", ends)
+    cafe.put(moved, "device_transferred", {**ends, "fromVersion": device.version + 1})
     cafe.put(device.cleared(), "device_cleared", ends)
 
 
@@ -339,7 +345,7 @@ def _timed(order: DeviceOrder, now: str) -> DeviceOrder:
 def _ordered(cafe: Changes, device_id: str, index: int) -> tuple[Device, DeviceOrder]:
     device = cafe.get(Device, device_id)
     if index >= len(device.orders):
-        raise NotFound(f"There is no order {index} on device {device_id}; it has {len(device.orders)}.")
+        raise NoSuchOrder(f"There is no order {index} on device {device_id}; it has {len(device.orders)}.")
     return device, device.orders[index]
 
 

@@ -3,12 +3,28 @@
 Source: seed 004, domain-more.md C.
 """
 
+from datetime import datetime
+
+from pydantic import Field
+
 from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
 from sync_core.domain.sessions import OrderSession, SessionID, SessionStatus, TillID, change, move, session_in
 from sync_core.domain.tabs import GivenPaid, NewTransactionID, Tab, TabID, put_on
 from sync_core.domain.transactions import record
+from sync_core.times import ms_from_datetime
 
-__all__ = ["COMMANDS", "LogoutSession", "logout"]
+__all__ = [
+    "COMMANDS",
+    "AssignToTab",
+    "CompleteSession",
+    "LogoutSession",
+    "LogoutStale",
+    "assign_to_tab",
+    "complete",
+    "is_stale",
+    "logout",
+    "logout_stale",
+]
 
 
 class RecoverSession(CommandInput):
@@ -44,6 +60,31 @@ def logout(shop: Changes, given: LogoutSession) -> None:
     """Leave a session for later; its items stay."""
     session = session_in(shop, given.sessionID, SessionStatus.ACTIVE)
     move(shop, session, SessionStatus.PENDING_LOGOUT, {})
+
+
+class LogoutStale(CommandInput):
+    sessionID: SessionID
+    idleSeconds: float = Field(ge=0)
+
+
+@command(
+    "POST",
+    "/order-sessions/{sessionID}/logout-stale",
+    target=OrderSession,
+    permission="use_order_sessions",
+    emits=["session_updated", "session_slot_updated"],
+)
+def logout_stale(shop: Changes, given: LogoutStale) -> None:
+    """Leave a session for later that nobody has changed for so long; the server's own, it has no route."""
+    session = shop.get(OrderSession, given.sessionID)
+    if is_stale(session, now_ms=shop.context.now_ms, idle_ms=int(given.idleSeconds * 1000)):
+        move(shop, session, SessionStatus.PENDING_LOGOUT, {})
+
+
+def is_stale(session: OrderSession, *, now_ms: int, idle_ms: int) -> bool:
+    """Whether *session* is active and was last changed *idle_ms* ago or earlier."""
+    changed_ms = ms_from_datetime(datetime.fromisoformat(session.updatedAt))
+    return session.status is SessionStatus.ACTIVE and now_ms - changed_ms >= idle_ms
 
 
 class CompleteSession(CommandInput):

@@ -29,14 +29,20 @@ from sync_core.problems import Forbidden
 __all__ = [
     "COMMANDS",
     "EVENT_TYPES",
+    "CreateSession",
+    "DeleteSession",
     "OrderSession",
     "SessionID",
     "SessionSlot",
     "SessionStatus",
     "TillID",
+    "UpdateSession",
     "change",
+    "create",
+    "delete",
     "move",
     "session_in",
+    "update",
 ]
 
 
@@ -243,6 +249,8 @@ def create(shop: Changes, given: CreateSession) -> None:
 
 class UpdateSession(CommandInput):
     sessionID: SessionID
+    userId: Omittable[UserID] = None
+    """Whose it is: a till says whom it means, and is refused if that is somebody else."""
     items: Omittable[GivenItems] = None
     tillId: Omittable[TillID] = None
     status: Omittable[Literal["active", "pending_logout"]] = None
@@ -263,6 +271,8 @@ def update(shop: Changes, given: UpdateSession) -> None:
     """
     session = _opened(shop, given.sessionID)
     wanted = {name: value for name, value in given if name != "sessionID" and value is not None}
+    if wanted.pop("userId", session.userId) != session.userId:
+        raise RuleConflict(f"Session {session.sessionID} is that of {session.userId}, and stays so.", session)
     status = SessionStatus(wanted.pop("status", session.status))
     if status is SessionStatus.PENDING_LOGOUT and session.status is status and wanted:
         raise RuleConflict(f"Session {session.sessionID} is {status}; recover it first.", session)

@@ -8,8 +8,7 @@ import enum
 import ipaddress
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
@@ -19,7 +18,7 @@ from limits.strategies import FixedWindowRateLimiter
 from sync_core.problems import TooManyRequests, Unavailable
 from sync_server.access_sections import LimitsSection
 
-__all__ = ["MAX_WINDOWS", "Limits", "Rate", "address_key"]
+__all__ = ["MAX_WINDOWS", "Limits", "Rate", "StreamLease", "address_key"]
 
 MAX_WINDOWS = 50_000
 """Counters at a time, about 10 MB. Whoever comes when all are in use shares one with everybody else who does."""
@@ -78,9 +77,12 @@ class Limits:
             left_s = limiter.get_window_stats(item, who).reset_time - self._now()
             raise TooManyRequests(f"Too many {_NAMES[rate]}; slow down.", retry_after_s=max(math.ceil(left_s), 1))
 
-    @contextmanager
-    def stream(self, principal: str, address: str) -> Iterator[None]:
-        """A stream that is open within the block. Raises TooManyRequests, or Unavailable where the server is full."""
+    def stream(self, principal: str, address: str) -> "StreamLease":
+        """For a ``with`` block, in which a stream is open."""
+        return StreamLease(self, principal, address)
+
+    def begin_stream(self, principal: str, address: str) -> None:
+        """Count a stream. Raises TooManyRequests, or Unavailable where the server is full."""
         if self.streams >= self._max_streams:
             raise Unavailable("The server has as many streams as it can serve.", retry_after_s=SERVER_FULL_RETRY_S)
         by_principal, by_address = self._streams_of_principal, self._streams_of_address
@@ -89,14 +91,34 @@ class Limits:
         self.streams += 1
         by_principal[principal] += 1
         by_address[address] += 1
-        try:
-            yield
-        finally:
-            self.streams -= 1
-            for counts, who in ((by_principal, principal), (by_address, address)):
-                counts[who] -= 1
-                if not counts[who]:
-                    del counts[who]
+
+    def end_stream(self, principal: str, address: str) -> None:
+        """The opposite of ``begin_stream``."""
+        self.streams -= 1
+        for counts, who in ((self._streams_of_principal, principal), (self._streams_of_address, address)):
+            counts[who] -= 1
+            if not counts[who]:
+                del counts[who]
+
+
+class StreamLease:
+    """A stream that is open within the block; entering raises TooManyRequests, or Unavailable where the server is full.
+
+    No generator with its frame: there is one for every stream, for as long as that lasts.
+    """
+
+    __slots__ = ("_address", "_limits", "_principal")
+
+    def __init__(self, limits: Limits, principal: str, address: str) -> None:
+        self._limits = limits
+        self._principal = principal
+        self._address = address
+
+    def __enter__(self) -> None:
+        self._limits.begin_stream(self._principal, self._address)
+
+    def __exit__(self, *_: object) -> None:
+        self._limits.end_stream(self._principal, self._address)
 
 
 _NAMES = {

@@ -16,6 +16,9 @@ from sync_server.permissions import DEFAULT_ROLES, EVERYTHING, known_permissions
 __all__ = ["ROLE", "Roles", "roles_of"]
 
 
+_UNBOUND: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, eq=False)
 class Roles:
     """The table in force. *everything* is what ``*`` stands for."""
@@ -32,12 +35,17 @@ class Roles:
     @lru_cache(maxsize=4096)  # noqa: B019 - one table for the life of the process; every stream asks once a second
     def rights(self, subject: str, roles: tuple[str, ...], bound: tuple[str, ...] = ()) -> Rights:
         """What *subject* with those *roles* may see and do; a role that is not in the table gives nothing."""
+        permissions, labels = self._held(roles)
+        return Rights(permissions, labels | {f"{PERSON}{subject}"}, frozenset(bound) if bound else _UNBOUND)
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - so that all who hold the same share these sets
+    def _held(self, roles: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+        """The permissions and the labels of who has *roles*."""
         held = [role for role in roles if role in self.table]
         permissions: frozenset[str] = frozenset().union(*(self.table[role] for role in held))
         if EVERYTHING in permissions:
             permissions = self.everything
-        labels = frozenset({f"{PERSON}{subject}", *(f"{ROLE}{role}" for role in held)})
-        return Rights(permissions, labels, frozenset(bound))
+        return permissions, frozenset(f"{ROLE}{role}" for role in held)
 
 
 def roles_of(section: AccessSection, domain: Domain) -> Roles:

@@ -37,6 +37,8 @@ class Directory:
         self._known: dict[Ref, Document] = {}
         self._seen: Bounds | None = None
         """How far the log was read."""
+        self.changes = 0
+        """How often something has come to be known, or to be gone."""
         self._read_s = float("-inf")
         self._looking = asyncio.Lock()
 
@@ -119,6 +121,7 @@ class Directory:
             known |= {stored.ref: _read(stored) for stored in page.documents}
             first, after = first or page.bounds, page.next
         self._known = known
+        self.changes += 1
         # Later pages may be newer than the first one; reading on from there brings whatever changed meanwhile.
         await self._read_on(first)
 
@@ -137,6 +140,7 @@ class Directory:
                 for ref in refs - set(found):
                     self._known.pop(ref, None)
                 self._known |= found
+                self.changes += 1
             head = events[-1].seq
         self._seen = seen._replace(head=head)
 

@@ -67,11 +67,16 @@ class Accounts:
         dismissed from the feed. A log that does not answer yet is no error.
         """
 
+        judged = -1
+
         def looked() -> None:
-            # Every time and not only at a change: what was let in before one may have begun its stream after it.
-            changed = self.authenticator.changed(feed.callers)
+            nonlocal judged
+            changes = self.directory.changes
+            # Also without a change: who was let in before the last one may have begun a stream after it.
+            changed = self.authenticator.changed(feed.newcomers() if changes == judged else feed.callers)
             if changed:
                 feed.dismiss(changed)
+            judged = changes
 
         with suppress(TimeoutError, LogError):
             async with asyncio.timeout(PATIENCE_S):

@@ -1,5 +1,6 @@
 """``/healthz``, ``/readyz`` and ``/metrics``: for those who run the server."""
 
+import asyncio
 import os
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -44,6 +45,7 @@ class Health:
     async def metrics(self, http: Request) -> Response:
         """Prometheus' text format; of all workers together where there are several."""
         caller_of(http.scope).rights.require(VIEW_METRICS)
+        self._metrics.tasks.set(len(asyncio.all_tasks()))
         registry = self._metrics.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

@@ -43,15 +43,21 @@ class Stale(RuleConflict):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What ``If-Match`` asks for: one of these *versions* of the target, or (empty) that there is one at all."""
+    """What ``If-Match`` asks for: one of these *versions* of the target, or (empty) that there is one at all.
+
+    With *upto_seq* it is also good as it was last changed up to there: of who followed the feed that far.
+    """
 
     versions: frozenset[int]
+    upto_seq: int | None = None
 
-    def check(self, target: Document | None, *, what: str) -> None:
-        """Raises NotFound, or Stale with the target as it is."""
+    def check(self, target: Document | None, *, what: str, seq: int = 0) -> None:
+        """*seq* is the target's last change. Raises NotFound, or Stale with the target as it is."""
         if target is None:
             raise NotFound(f"There is no {what}, which If-Match asks for.")
-        if self.versions and target.version not in self.versions:
+        if self.upto_seq is not None and seq <= self.upto_seq:
+            return
+        if (self.versions or self.upto_seq is not None) and target.version not in self.versions:
             raise Stale(f"The {what} has changed; it is at version {target.version}.", target)
 
 
@@ -95,7 +101,7 @@ class CommandWrite:
             kinds=self.domain.kinds,
         )
         try:
-            self._check_guard(changes)
+            self._check_guard(changes, view)
             self.command.rule(changes, self.given)
         except (Conflict, Unprocessable) as refusal:
             answer = Answer(str(Cursor(view.epoch, view.next_seq - 1)), refusal=Refusal.of(refusal))
@@ -117,8 +123,7 @@ class CommandWrite:
         if self.rights.permissions is None:
             return frozenset()
         command = self.command
-        makes_target = command.creates and command.target.id_key not in command.path_parameters
-        named_freely = command.target_ref(self.given) if makes_target or command.unseen else None
+        named_freely = command.target_ref(self.given) if command.makes_target or command.unseen else None
         hidden = set()
         for ref in self.refs:
             document = self._known(view, ref).document
@@ -149,12 +154,16 @@ class CommandWrite:
             document = view.parsed[ref] = _read(self.domain.kinds[ref.kind], stored)
         return Known(document, stored.version)
 
-    def _check_guard(self, changes: Changes) -> None:
+    def _check_guard(self, changes: Changes, view: View) -> None:
         if self.guard is None or self.command.finds_target:
             return
         ref = self.command.target_ref(self.given)
         target = changes.known(ref).document if ref is not None else None
-        self.guard.check(target, what=f"{self.command.target.noun()} {ref.id}" if ref else self.command.target.noun())
+        stored = view.document(ref) if ref is not None else None
+        seq = stored.seq if stored is not None else 0
+        self.guard.check(
+            target, seq=seq, what=f"{self.command.target.noun()} {ref.id}" if ref else self.command.target.noun()
+        )
 
     def _accepted(self, view: View, changes: Changes) -> Decision[Answer]:
         events: list[NewEvent] = []

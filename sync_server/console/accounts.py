@@ -22,6 +22,7 @@ from sync_server.console.terminal import die, err, existing, with_log
 from sync_server.log.appender import Appender
 from sync_server.log.base import EventLog
 from sync_server.metrics import Metrics
+from sync_server.sessions import delete_sessions
 from sync_server.settings import Settings, load_settings
 
 __all__ = ["Accounts", "BoundOption", "RolesOption", "TenantOption", "checked_access", "made", "with_accounts"]
@@ -42,6 +43,8 @@ class Accounts:
     """The accounts, as they are in the log now."""
 
     def __init__(self, event_log: EventLog, appender: Appender) -> None:
+        self._log = event_log
+        self._shop = Dispatch(DOMAIN, appender)
         self._dispatch = Dispatch(ACCOUNTS, appender)
         self._directory = Directory(event_log, wall_ms=wall_ms)
 
@@ -55,6 +58,10 @@ class Accounts:
         answer = await self._dispatch(SYSTEM, Call(command, given))
         if answer.refusal is not None:
             raise answer.refusal.problem(ACCOUNTS.kinds)
+
+    async def delete_sessions(self, *, tenant: str, user: str) -> int:
+        """Delete a user's order sessions; how many. Raises LogError, Problem."""
+        return await delete_sessions(self._log, self._shop, tenant=tenant, user=user)
 
 
 def with_accounts(config: Path | None, work: Callable[[Settings, Accounts], Awaitable[None]]) -> None:

@@ -103,11 +103,12 @@ def user_list(config: ConfigOption = None) -> None:
 
 @user_app.command("delete")
 def user_delete(name: NameArgument, tenant: TenantOption = DEFAULT_TENANT, config: ConfigOption = None) -> None:
-    """Delete a user. The sessions end, and their streams within five seconds."""
+    """Delete a user. The sessions end, and their streams within five seconds; order sessions are deleted."""
 
     async def work(_settings: Settings, accounts: Accounts) -> None:
         await accounts.do(delete_user, made(DeleteUser, record=user_id(tenant, name)))
-        out.print(f"Deleted {name}.", markup=False)
+        count = await accounts.delete_sessions(tenant=tenant, user=name)
+        out.print(f"Deleted {name}{f' and {count} order sessions' if count else ''}.", markup=False)
 
     with_accounts(config, work)
 

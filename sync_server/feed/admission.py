@@ -78,6 +78,8 @@ def _opening(hub: Hub, begins: Pin, request: FeedRequest, framing: Framing, life
         "access": request.caller.rights.digest,
         "protocol": PROTOCOL,
     }
+    if hub.custom_types:  # a browser's EventSource hands out only types that it was told of
+        data["customTypes"] = hub.custom_types
     opening = framing.control("connected", data, event_id=cursor, retry_ms=random.randint(2000, 6000))
     if begins.reset is not None:
         hub.metrics.resets.labels(begins.reset.value).inc()

@@ -103,7 +103,10 @@ class Channel:
         """What waits, by who gets what, and nothing waits any more. Long polls are woken."""
         pending, uneven = self._pending, self._uneven
         self._pending, self._uneven = [], False
-        self.wake()
+        if self.waiters:
+            self.wake()
+        if not (uneven or self._echo):  # as nearly always
+            return [(list(self.readers), pending)] if self.readers and pending else []
         apart: set[Reader] = set()
         if self._echo:
             apart.update(*(self._echo.get((event.client_id, event.principal), ()) for event in pending))

@@ -162,13 +162,16 @@ class Feed:
 
     @property
     def callers(self) -> set[Caller]:
-        """All who are being sent something now, by a stream or a poll that waits.
+        """All who are being sent something now, by a stream or a poll that waits."""
+        return {caller for hub in self._hubs.values() for caller in hub.callers}
 
-        Whoever grants access compares them with what it grants, every few seconds and not only at a change: a
-        request that was let in before the change may begin its stream after it.
+    def newcomers(self) -> set[Caller]:
+        """Those of ``callers`` who may have come since this was last asked.
+
+        Whoever grants access compares all with what it grants when that changes, and these every second: a request
+        that was let in before a change may begin its stream after it.
         """
-        hubs = self._hubs.values()
-        return {caller for hub in hubs for caller in hub.callers}
+        return {caller for hub in self._hubs.values() for caller in hub.newcomers()}
 
     def dismiss(self, callers: Collection[Caller]) -> None:
         """End what *callers*, as they are, are being sent: their access has changed. They may come back."""

@@ -22,6 +22,7 @@ from sync_server.feed.clock import REJOIN_MS, Clock
 from sync_server.feed.connection import Chunk
 from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.framing import Framing
+from sync_server.feed.newest import Newest
 from sync_server.feed.reader import Reader
 from sync_server.feed.tail import Tail
 from sync_server.feed.turns import Turns
@@ -53,10 +54,10 @@ class FeedSettings:
 
 
 class Made(NamedTuple):
-    """A piece of a flush: *count* events. *pending* is held, or its events' ids could come to be those of others."""
+    """A piece of a flush: so many events. *pending* is held, or its events' ids could come to be those of others."""
 
     chunk: Chunk
-    count: int
+    event_count: int
     pending: list[FeedEvent]
 
 
@@ -81,13 +82,16 @@ class Hub:
         self.settings = settings
         self.metrics = metrics
         self.latest = registry.latest
+        self.custom_types = [event_type.name for event_type in registry if event_type.custom]
         self.spawn = spawn
         self.turns = turns
         self.now = asyncio.get_running_loop().time
         self.channels = ChannelIndex()
+        self.newest = Newest(registry.latest)
         self.readers: set[Reader] = set()
         self.polls: dict[asyncio.Future[bool], Caller] = {}
         """Long polls that wait, and for whom."""
+        self._newcomers: set[Reader] = set()
         self.clock = Clock(self)
         self.tail = Tail(
             tenant,
@@ -114,11 +118,15 @@ class Hub:
     # -- what comes in ------------------------------------------------------------------------------
 
     def signal(self, events: Iterable[StoredEvent]) -> None:
-        """Ephemeral events: to who is live now, and gone."""
-        self._spread([self.tail.encode(stored) for stored in events])
+        """Ephemeral events: to who is live now, and gone, but for the newest of entities of which only that counts."""
+        encoded = [self.tail.encode(stored) for stored in events]
+        self.newest.keep(encoded)
+        self._spread(encoded)
 
     def _spread(self, events: list[FeedEvent]) -> None:
         """Note *events* with who is to be sent them."""
+        if self.newest:
+            self.newest.outdate(events)
         channels = self.channels
         for event in events:
             for channel in channels.matching(event):
@@ -189,8 +197,8 @@ class Hub:
             channel.heartbeat_due_s = self.clock.heartbeat_due()
             channel.sent_seq = max(channel.sent_seq, min(events[-1].seq for _, events in pieces))
         for readers, pending in pieces:
-            chunk, count, _ = self._make(channel.framing, pending, made)
-            self._delivered += count * len(readers)
+            chunk, event_count, _ = self._make(channel.framing, pending, made)
+            self._delivered += event_count * len(readers)
             for reader in readers:
                 self.write(reader, chunk)
 
@@ -230,6 +238,8 @@ class Hub:
     def admit(self, reader: Reader, *, lifetime_s: float, farewell: Goodbye = Goodbye.MAX_AGE) -> None:
         """*reader* is one of ours from here on, for *lifetime_s* at most, and is then told *farewell*."""
         self.readers.add(reader)
+        if reader.view.caller.credential:
+            self._newcomers.add(reader)
         self.metrics.readers.inc()
         self.clock.admit(reader, lifetime_s=lifetime_s, farewell=farewell)
 
@@ -268,10 +278,17 @@ class Hub:
         """All whom this hub sends something."""
         return {reader.view.caller for reader in self.readers} | set(self.polls.values())
 
+    def newcomers(self) -> set[Caller]:
+        """Those of ``callers`` who may have come since this was last asked."""
+        found = {reader.view.caller for reader in self._newcomers} | set(self.polls.values())
+        self._newcomers.clear()
+        return found
+
     def forget(self, reader: Reader) -> None:
         """*reader* is gone."""
         if reader in self.readers:
             self.readers.discard(reader)
+            self._newcomers.discard(reader)
             self.metrics.readers.dec()
             self.clock.forget(reader)
         self.channels.release(reader.channel)

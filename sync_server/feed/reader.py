@@ -17,6 +17,7 @@ import structlog
 from sync_server.feed.connection import Blocked, Chunk, Connection
 from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.framing import SSE, Framing
+from sync_server.feed.newest import Seen
 from sync_server.feed.pages import Hole
 from sync_server.feed.view import View
 from sync_server.feed.window import FeedEvent, piece, thin
@@ -36,8 +37,8 @@ class Reader:
     """A stream in progress. Made by the hub; *cursor* counts only while the reader is not live."""
 
     __slots__ = (
-        "_blocked", "_caught_up_sent", "_connection", "_framing", "_heartbeat_due_s", "_hub", "_root_path", "_task",
-        "channel", "closed", "cursor", "leaves_tick", "live", "view",
+        "_blocked", "_caught_up_sent", "_connection", "_framing", "_heartbeat_due_s", "_hub", "_root_path", "_seen",
+        "_task", "channel", "closed", "cursor", "leaves_tick", "live", "view",
     )  # fmt: skip
 
     def __init__(
@@ -54,16 +55,17 @@ class Reader:
         self._connection = connection
         self._framing = framing
         self._root_path = root_path
-        self.view = view
         self.cursor = cursor
         self.live = False
         self.closed = False
         self.channel = hub.channels.channel(view.sight.shared, framing)
+        self.view = view.within(self.channel.sight)
         self.leaves_tick = 0
         self._heartbeat_due_s = hub.clock.heartbeat_due()
         self._blocked = False
         self._caught_up_sent = False
         self._task: asyncio.Task[None] | None = None
+        self._seen = Seen(hub.newest.tick)
 
     @property
     def position(self) -> int:
@@ -87,6 +89,7 @@ class Reader:
         blocked = self._connection.write(chunk)
         if blocked is not None:
             self.cursor = self._hub.flushed
+            self._seen = Seen(self._hub.newest.tick)
             self.leave()
             self._go_behind(blocked)
 
@@ -163,7 +166,11 @@ class Reader:
         events = window.after(self.cursor, upto=hub.flushed)
         if events and events[-1].seq < hub.flushed:
             return False
-        body = opening + self._visible(events)
+        passed, seen = hub.newest.after(self._seen)
+        if seen.tick < hub.newest.tick:
+            return False
+        body = opening + self._visible(events) + self._visible(passed)
+        self._seen = seen
         self.cursor = hub.flushed
         if not self._caught_up_sent:
             self._caught_up_sent = True
@@ -203,6 +210,9 @@ class Reader:
                     await self._write(self._visible(events) or self._sign_of_life())
                 elif self.cursor < hub.tail.floor:
                     await self._write(self._reset_block(Reset.EXPIRED))
+                else:
+                    passed, self._seen = hub.newest.after(self._seen)
+                    await self._write(self._visible(passed))
         except TimeoutError:
             hub.metrics.slow_closes.inc()
             hub.metrics.goodbyes.labels(Goodbye.SLOW.value).inc()

@@ -3,7 +3,7 @@
 The live feed, replay and poll all come down to ``shows``: an event whole, as removed, or not at all.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from sync_core.filters import Filter
@@ -32,7 +32,8 @@ class Sight:
     @property
     def shared(self) -> "Sight":
         """The same without what is for one person alone."""
-        return replace(self, rights=self.rights.shared)
+        rights = self.rights.shared
+        return self if rights is self.rights else Sight(self.filter, rights)
 
     def sees(self, event: FeedEvent) -> bool:
         """Whether *event* as it stands is in sight."""
@@ -53,6 +54,13 @@ class View:
     sight: Sight
     client_id: str | None
     caller: Caller
+
+    def within(self, sight: Sight) -> "View":
+        """The same with *sight*, or its filter, in place of an equal one: thousands of readers share theirs."""
+        own = self.sight
+        if own != sight:
+            sight = Sight(sight.filter if own.filter == sight.filter else own.filter, own.rights)
+        return View(sight, self.client_id, self.caller)
 
     def shows(self, event: FeedEvent) -> FeedEvent | None:
         """What of *event* this reader is sent: itself, its removal, or None."""

@@ -8,15 +8,13 @@
 Without access control everybody is the open caller, and only the number of streams is limited.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
 from sync_core.problems import Problem
 from sync_server.access.caller import OPEN_CALLER, Caller
-from sync_server.access.limits import Limits, Rate, address_key
+from sync_server.access.limits import Limits, Rate, StreamLease, address_key
 from sync_server.accounts.authenticate import Authenticator
 from sync_server.accounts.routes import LOGIN_PATH
 from sync_server.api.webhooks import WEBHOOKS_PREFIX
@@ -98,13 +96,11 @@ class Guard:
 
         return counted
 
-    @contextmanager
-    def stream(self, scope: Scope) -> Iterator[None]:
-        """A stream that is open within the block. Raises TooManyRequests, Unavailable."""
+    def stream(self, scope: Scope) -> StreamLease:
+        """For a ``with`` block, in which a stream is open; entering it raises TooManyRequests, Unavailable."""
         caller = scope["state"].get("caller")  # of a socket, who it is may only be said later
         address = _address(scope)
-        with self._limits.stream(_principal(caller) if caller is not None else address, address):
-            yield
+        return self._limits.stream(_principal(caller) if caller is not None else address, address)
 
     async def identify(self, scope: Scope, credential: str) -> Caller:
         """Who shows *credential* over a socket that was opened without one. Raises Problem like ``admit``."""

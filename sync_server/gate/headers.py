@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from starlette.responses import Response
 from starlette.types import Scope
 
-__all__ = ["ResponseHeaders", "with_headers"]
+__all__ = ["Header", "ResponseHeaders", "with_headers"]
 
 Header = tuple[bytes, bytes]
 

@@ -4,11 +4,14 @@ Positions have no history here and no version: a newer one takes the older one's
 again within seconds, so it promises less than the event log does: what it holds may be gone after a power cut.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple, Protocol
 
-__all__ = ["Found", "Place", "PositionStore", "Stored"]
+__all__ = ["Found", "Place", "PositionStore", "Stored", "nearest"]
+
+FIRST_LOOK_M = 500.0
 
 
 class Place(NamedTuple):
@@ -74,3 +77,18 @@ class PositionStore(Protocol):
 
     async def forget(self, tenant: str, vehicle_ids: Collection[str]) -> None:
         """These vehicles are no more."""
+
+
+async def nearest(look: Callable[[float], Awaitable[list[Found]]], *, within_m: float, limit: int) -> list[Found]:
+    """The nearest *limit* within *within_m*, by *look* at ever larger circles until one holds so many.
+
+    In a city of 10,000 vehicles a look at all of it takes ten times as long as one at the hundred around.
+    """
+    reach_m = FIRST_LOOK_M
+    while reach_m < within_m:
+        found = await look(reach_m)
+        if len(found) >= limit:
+            return found
+        # As many times wider as it takes if they are spread evenly, and a little more.
+        reach_m *= min(max(1.3 * sqrt(limit / max(len(found), 1)), 2.0), 16.0)
+    return await look(within_m)

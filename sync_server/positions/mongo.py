@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from sync_server.log.mongo_driver import Driver, answering, open_client, settle
-from sync_server.positions.base import Found, Place, Stored
+from sync_server.positions.base import Found, Place, Stored, nearest
 from sync_server.positions.sphere import EARTH_RADIUS_M, HALF_ROUND_M, distance_m, vector
 
 __all__ = ["MongoPositions"]
@@ -76,7 +76,9 @@ class MongoPositions:
         await self._ready()
         wanted = {"tenant": tenant, "unlogged": True, "put_ms": {"$lte": now_ms - quiet_ms}}
         async with answering():
-            rows = await self._rows.find(wanted | _unclaimed(now_ms, interval_ms), {"_id": 1}).limit(limit).to_list(None)
+            rows = (
+                await self._rows.find(wanted | _unclaimed(now_ms, interval_ms), {"_id": 1}).limit(limit).to_list(None)
+            )
         if not rows:
             return []
         return await self._claim(wanted | {"_id": {"$in": [row["_id"] for row in rows]}}, now_ms, interval_ms)
@@ -104,10 +106,19 @@ class MongoPositions:
                 await self._rows.bulk_write(writes, ordered=False)
 
     async def near(self, tenant: str, lon: float, lat: float, *, within_m: float, limit: int) -> list[Found]:
-        await self._ready()
         center = vector(lon, lat)
+
+        async def look(reach_m: float) -> list[Found]:
+            places = await self._around(tenant, lon, lat, reach_m=reach_m, limit=limit)
+            found = [Found(place, distance_m(center, vector(place.lon, place.lat))) for place in places]
+            return [one for one in found if one.distance_m <= reach_m]
+
+        await self._ready()
+        return await nearest(look, within_m=within_m, limit=limit)
+
+    async def _around(self, tenant: str, lon: float, lat: float, *, reach_m: float, limit: int) -> list[Place]:
         # A little more than asked for: what is at the very edge is for our own sum to decide.
-        most_m = min(within_m, HALF_ROUND_M) * MONGO_RADIUS_M / EARTH_RADIUS_M * (1 + 1e-9) + 0.01
+        most_m = min(reach_m, HALF_ROUND_M) * MONGO_RADIUS_M / EARTH_RADIUS_M * (1 + 1e-9) + 0.01
         stage = {
             "near": {"type": "Point", "coordinates": [lon, lat]}, "key": "point", "spherical": True,
             "query": {"tenant": tenant}, "maxDistance": most_m, "distanceField": "distance",
@@ -115,9 +126,7 @@ class MongoPositions:
         pipeline = [{"$geoNear": stage}, {"$limit": limit}, {"$project": _NOT_THE_PLACE}]
         async with answering():
             rows = await (await settle(self._rows.aggregate(pipeline))).to_list(None)
-        places = [_place(row) for row in rows]
-        found = [Found(place, distance_m(center, vector(place.lon, place.lat))) for place in places]
-        return [one for one in found if one.distance_m <= within_m]
+        return [_place(row) for row in rows]
 
     async def all(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[Place]:
         await self._ready()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sync_server.log.sqlite_connection import Connection, transaction
-from sync_server.positions.base import Found, Place, Stored
+from sync_server.positions.base import Found, Place, Stored, nearest
 from sync_server.positions.sphere import Vector, chord, distance_m, vector
 
 __all__ = ["SQLitePositions"]
@@ -37,13 +37,14 @@ _PUT = """
         speed = excluded.speed, x = excluded.x, y = excluded.y, z = excluded.z, put_ms = excluded.put_ms, unlogged = 1
     WHERE excluded.at_ms > at_ms
     RETURNING id, claimed_ms"""
+# CROSS JOIN: the tree first, whatever the planner thinks of it.
 _NEAR = f"""
     SELECT {_PLACE}, x, y, z
-    FROM positions_tree AS tree JOIN positions USING (id)
+    FROM positions_tree AS tree CROSS JOIN positions ON positions.id = tree.id
     WHERE tree.x0 <= ? AND tree.x1 >= ? AND tree.y0 <= ? AND tree.y1 >= ? AND tree.z0 <= ? AND tree.z1 >= ?
-        AND tenant = ?
+        AND +tenant = ?
     ORDER BY (x - ?) * (x - ?) + (y - ?) * (y - ?) + (z - ?) * (z - ?)
-    LIMIT ?"""  # noqa: S608 - no input in it
+    LIMIT ?"""
 
 
 class SQLitePositions:
@@ -109,27 +110,28 @@ class SQLitePositions:
         await self._write(lambda db: db.executemany(statement, rows))
 
     async def near(self, tenant: str, lon: float, lat: float, *, within_m: float, limit: int) -> list[Found]:
-        center, reach = vector(lon, lat), chord(within_m)
-        box = [bound for value in center for bound in (value + reach, value - reach)]
+        center = vector(lon, lat)
         squares = [value for value in center for _ in range(2)]
 
-        def near(db: sqlite3.Connection) -> list[Found]:
-            rows = db.execute(_NEAR, (*box, tenant, *squares, limit))
+        async def look(reach_m: float) -> list[Found]:
+            reach = chord(reach_m)
+            box = [bound for value in center for bound in (value + reach, value - reach)]
+            rows = await self._connection.run(lambda db: db.execute(_NEAR, (*box, tenant, *squares, limit)).fetchall())
             found = [Found(Place(*row[:6]), distance_m(center, Vector(*row[6:]))) for row in rows]
-            return [one for one in found if one.distance_m <= within_m]
+            return [one for one in found if one.distance_m <= reach_m]
 
         await self.open()
-        return await self._connection.run(near)
+        return await nearest(look, within_m=within_m, limit=limit)
 
     async def all(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[Place]:
-        statement = f"SELECT {_PLACE} FROM positions WHERE tenant = ? AND vehicle > ? ORDER BY vehicle LIMIT ?"  # noqa: S608
+        statement = f"SELECT {_PLACE} FROM positions WHERE tenant = ? AND vehicle > ? ORDER BY vehicle LIMIT ?"
         await self.open()
         return await self._connection.run(
             lambda db: [Place(*row) for row in db.execute(statement, (tenant, after, limit))]
         )
 
     async def get(self, tenant: str, vehicle_ids: Collection[str]) -> list[Place]:
-        statement = f"SELECT {_PLACE} FROM positions WHERE tenant = ? AND vehicle = ?"  # noqa: S608
+        statement = f"SELECT {_PLACE} FROM positions WHERE tenant = ? AND vehicle = ?"
 
         def get(db: sqlite3.Connection) -> list[Place]:
             rows = (db.execute(statement, (tenant, vehicle_id)).fetchone() for vehicle_id in vehicle_ids)
@@ -143,7 +145,8 @@ class SQLitePositions:
 
         def forget(db: sqlite3.Connection) -> None:
             db.executemany(
-                "DELETE FROM positions_tree WHERE id = (SELECT id FROM positions WHERE tenant = ? AND vehicle = ?)", rows
+                "DELETE FROM positions_tree WHERE id = (SELECT id FROM positions WHERE tenant = ? AND vehicle = ?)",
+                rows,
             )
             db.executemany("DELETE FROM positions WHERE tenant = ? AND vehicle = ?", rows)
 

@@ -27,6 +27,7 @@ _RESET: Mapping[str, Any] = {
     "floor": CURSOR,
     "snapshot": {"type": ["string", "null"], "description": "Where to load the current state."},
 }
+_SOMETIMES = {"customTypes"}
 _CONTROL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "connected": (
         "The first of every stream. Nothing published after it can be missed.",
@@ -41,6 +42,11 @@ _CONTROL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "filter": {"type": "object"},
             "access": {**_TEXT, "description": "Digest of what this reader may see: with another one start afresh."},
             "protocol": {"const": 1},
+            "customTypes": {
+                "type": "array",
+                "items": _TEXT,
+                "description": "Configured event types, if there are any: a browser has to listen for each by name.",
+            },
         },
     ),
     "caught_up": ("The replay is over; what follows is live.", {}),
@@ -150,7 +156,8 @@ def _example(payload: Mapping[str, Any], schemas: Schemas) -> dict[str, Any]:
 
 
 def _control(name: str, summary: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    payload = {"type": "object", "properties": dict(fields), "required": list(fields)}
+    required = [field for field in fields if field not in _SOMETIMES]
+    payload = {"type": "object", "properties": dict(fields), "required": required}
     return {"name": name, "summary": summary, "payload": payload, "x-control": True}
 
 

@@ -51,7 +51,7 @@ class Sockets:
     """All sockets of this process."""
 
     def __init__(self, routes: Iterable[SocketRoute], *, feed: Feed, gate: Gate, origins: Origins) -> None:
-        self._routes = {route.path: route for route in routes}
+        self.routes = {route.path: route for route in routes}
         self._feed = feed
         self._gate = gate
         self._origins = origins
@@ -83,7 +83,7 @@ class Sockets:
 
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[SocketRoute, Receive]:
         """Raises Problem."""
-        route = self._routes.get(scope["path"].removeprefix(scope.get("root_path", "")))
+        route = self.routes.get(scope["path"].removeprefix(scope.get("root_path", "")))
         if route is None:
             raise NotFound(f"There is no socket at {scope['path'][:200]}.")
         self._origins.check(scope)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from sync_server.sections import SocketsSection
+
 __all__ = ["MessageRate", "SocketLimits", "Verdict"]
 
 UNIT_BYTES = 64 * 1024
@@ -22,6 +24,15 @@ class SocketLimits:
     """How long who showed nothing in the handshake may take to say who it is."""
     send_s: float = 30.0
     """How long a message may wait for a client that does not read."""
+
+    @classmethod
+    def configured(cls, section: SocketsSection, *, workers: int = 1) -> "SocketLimits":
+        """As the configuration has them, for one of *workers* processes."""
+        return cls(
+            connections=max(section.connections // workers, 1),
+            messages_per_s=section.messages_per_s,
+            idle_s=section.idle.total_seconds(),
+        )
 
 
 class Verdict(enum.Enum):

@@ -1,6 +1,7 @@
 """One client's WebSocket, under a protocol of JSON messages: what every such socket has to keep to is kept here.
 
-How a protocol is built on it. It is an async callable that is given a Socket, and a ``SocketRoute`` in app.py:
+How a protocol is built on it. It is an async callable that is given a Socket, and in app.py's ``sockets`` a
+``SocketRoute("/ws", talk, SocketLimits.configured(settings.sockets, workers=settings.server.workers), late=True)``:
 
     async def talk(socket: Socket) -> None:
         await socket.accept()               # a Problem raised before it refuses the handshake, with its status
@@ -226,10 +227,16 @@ class Socket:
         self.attach(await Admission.of(self._feed, request), MappedMessages(to_message), max_age_s=MAX_AGE_S)
 
     def attach(self, admission: Admission, framing: Framing, *, max_age_s: float) -> None:
-        """The feed itself, in that framing."""
+        """The feed itself, in that framing; in place of what it followed before."""
         assert self._connection is not None, "accept first"
-        assert self._reader is None, "a socket follows once"
+        self.leave()
         self._reader = admission.admit(self._connection, framing, max_age_s=max_age_s)
+
+    def leave(self) -> None:
+        """Follow the feed no more, until it is attached again."""
+        if self._reader is not None:
+            self._reader.discard()
+            self._reader = None
 
     @property
     def cursor(self) -> str | None:

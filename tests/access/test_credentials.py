@@ -27,6 +27,14 @@ def test_roles_add_up_and_name_their_holder() -> None:
     assert rights.labels == {"user:ann", "role:bay", "role:cashier"}
 
 
+def test_who_holds_the_same_roles_shares_what_they_give() -> None:
+    """There is a Rights for every person, and thousands of those."""
+    ann, bob = ROLES.rights("ann", ("bay", "cashier")), ROLES.rights("bob", ("bay", "cashier"))
+    assert ann.permissions is bob.permissions
+    assert ann.shared == bob.shared != ann
+    assert ROLES.rights("ann", ("bay", "cashier")) is ann
+
+
 def test_a_role_that_is_not_in_the_table_gives_nothing_and_no_label() -> None:
     rights = ROLES.rights("ann", ("root",))
     assert (rights.permissions, rights.labels) == (frozenset(), {"user:ann"})

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,74 +23,52 @@ class Clock:
         return self.now_s
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "breaker_cases.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(clock=clock, rng=lambda: 0.5)
+@pytest.mark.parametrize("case", DOCUMENT["cases"], ids=lambda case: case["name"])
+def test_case(case: dict[str, Any]) -> None:
+    """The same cases as the breaker in JavaScript."""
+    clock = Clock()
+    breaker = Breaker(clock=clock, rng=lambda: case["random"])
+    requests: dict[str, tuple[contextlib.ExitStack, Pass]] = {}
+    began_s = clock.now_s
+
+    def do(what: str, name: str) -> None:
+        if what in ("fail", "succeed"):
+            with breaker.request() as permission:
+                permission.failed() if what == "fail" else permission.succeeded()
+        elif what == "sign":
+            breaker.give_a_chance()
+        elif what == "begin":
+            stack = contextlib.ExitStack()
+            requests[name] = stack, stack.enter_context(breaker.request())
+        elif what != "look":
+            stack, permission = requests.pop(name)
+            if what != "cancelled":
+                getattr(permission, what)()
+            stack.close()
+
+    for number, given in enumerate(case["steps"]):
+        clock.now_s = began_s + given["at_s"]
+        what, _, name = given["do"].partition(" ")
+        refused = False
+        for _ in range(given.get("times", 1)):
+            try:
+                do(what, name)
+            except BreakerOpen as exc:
+                refused = True
+                assert exc.retry_after_s == breaker.retry_in_s
+        found = (refused, breaker.state.value, round(breaker.retry_in_s, 6))
+        assert found == (given.get("refused", False), given["state"], given["retry_in_s"]), f"step {number}"
 
 
-def fail(breaker: Breaker, times: int = 1) -> None:
-    for _ in range(times):
+async def test_a_cancelled_task_gives_its_place_back() -> None:
+    clock = Clock()
+    breaker = Breaker(clock=clock, rng=lambda: 0.5)
+    for _ in range(5):
         with breaker.request() as permission:
             permission.failed()
-
-
-def test_it_opens_after_five_failures_in_a_row(breaker: Breaker) -> None:
-    fail(breaker, 4)
-    assert breaker.state is BreakerState.CLOSED
-    fail(breaker)
-    assert breaker.state is BreakerState.OPEN
-    with pytest.raises(BreakerOpen) as refused, breaker.request():
-        pass
-    assert refused.value.retry_after_s == 10
-
-
-def test_a_success_in_between_starts_the_count_again(breaker: Breaker) -> None:
-    fail(breaker, 4)
-    with breaker.request() as permission:
-        permission.succeeded()
-    fail(breaker, 4)
-    assert breaker.state is BreakerState.CLOSED
-
-
-def test_half_open_lets_one_of_fifty_through(breaker: Breaker, clock: Clock) -> None:
-    fail(breaker, 5)
-    clock.now_s += 11
-    sent = 0
-    with contextlib.ExitStack() as stack:
-        for _ in range(50):
-            with contextlib.suppress(BreakerOpen):
-                stack.enter_context(breaker.request())
-                sent += 1
-    assert sent == 1
-
-
-def test_the_pause_doubles_up_to_a_minute(breaker: Breaker, clock: Clock) -> None:
-    fail(breaker, 5)
-    pauses = []
-    for _ in range(5):
-        pauses.append(breaker.retry_in_s)
-        clock.now_s += breaker.retry_in_s
-        fail(breaker)
-    assert pauses == [10, 20, 40, 60, 60]
-
-
-def test_a_success_of_the_probe_closes_it(breaker: Breaker, clock: Clock) -> None:
-    fail(breaker, 5)
-    clock.now_s += 11
-    with breaker.request() as permission:
-        permission.succeeded()
-    assert breaker.state is BreakerState.CLOSED
-    fail(breaker, 5)
-    assert breaker.retry_in_s == 10
-
-
-async def test_a_cancelled_probe_gives_its_place_back(breaker: Breaker, clock: Clock) -> None:
-    fail(breaker, 5)
     clock.now_s += 11
 
     async def request() -> None:
@@ -104,17 +85,6 @@ async def test_a_cancelled_probe_gives_its_place_back(breaker: Breaker, clock: C
     with breaker.request() as permission:
         permission.succeeded()
     assert breaker.state is BreakerState.CLOSED
-
-
-def test_a_late_answer_from_before_does_not_settle_the_probe(breaker: Breaker, clock: Clock) -> None:
-    with breaker.request() as early:
-        fail(breaker, 5)
-        clock.now_s += 11
-        with breaker.request() as probe:
-            early.succeeded()
-            assert breaker.state is BreakerState.HALF_OPEN
-            probe.failed()
-    assert breaker.state is BreakerState.OPEN
 
 
 class AnyUse(RuleBasedStateMachine):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -291,9 +292,11 @@ def test_damage_that_shows_when_events_are_read_is_told_too(tmp_path: Path, read
 
 @contextlib.contextmanager
 def no_directory(path: Path) -> Iterator[None]:
-    """As a drive that is pulled out: the damaged file cannot be set aside."""
+    """The damaged file cannot be set aside."""
     path.parent.rename(path.parent.with_name("gone"))
+    path.parent.write_text("something else")
     yield
+    path.parent.unlink()
     path.parent.with_name("gone").rename(path.parent)
 
 
@@ -326,6 +329,37 @@ def test_a_recovery_that_fails_is_tried_again_and_nothing_else_works_meanwhile(
         assert [r.n for r in cache.waiting(after=0, limit=9)] == [3]  # 1 and 2 may still be under way
         assert cache.load().resync == "cache_lost"
     assert len(list(path.parent.glob("*.damaged-?"))) == 1
+
+
+def test_one_that_was_removed_while_in_use_is_begun_anew_and_ours_alone(tmp_path: Path) -> None:
+    path = tmp_path / "here" / "c.db"
+    with contextlib.closing(SQLiteCache(path)) as cache:
+        cache.commit(Batch(arrivals(1, 2)))
+        shutil.rmtree(path.parent)
+        with pytest.raises(CacheDamaged, match="removed"):
+            cache.commit(Batch(arrivals(3)))
+        cache.recover()
+        cache.commit(Batch(arrivals(3)))
+        assert (cache.load().resync, cache.set_aside) == ("cache_lost", None)
+        with pytest.raises(CacheLocked):
+            SQLiteCache(path)
+    with contextlib.closing(SQLiteCache(path)) as again:
+        assert [record.n for record in again.waiting(after=0, limit=9)] == [3]
+
+
+def test_one_that_another_program_has_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "here" / "c.db"
+    with contextlib.closing(SQLiteCache(path)) as cache:
+        shutil.rmtree(path.parent)
+        with contextlib.closing(SQLiteCache(path)) as other:
+            with pytest.raises(CacheUnwritable, match="another file is in its place"):
+                cache.commit(Batch(arrivals(1)))
+            other.commit(Batch(arrivals(5)))
+            shutil.rmtree(path.parent)
+            path.parent.mkdir()
+            path.with_suffix(".lock").touch()
+            with pytest.raises(CacheDamaged):
+                cache.commit(Batch(arrivals(1)))
 
 
 def test_a_lock_of_another_program_is_not_taken_for_damage(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from sync_client.outbox_file import OutboxFile
 from sync_client.outbox_keeper import OutboxKeeper
 from sync_client.pending import OutboxEntry, OutboxState
 from sync_client.sent import Sent
-from sync_core.domain import orders
+from sync_core.domain import orders, queues, waiting
 from sync_core.domain.catalog import DOMAIN
 from tests.client.outboxes import ORDER, Desk, given, open_desk, order
 
+QUEUE = {"queueID": "q", "name": "Q", "paused": False, "entries": [], "nextTicket": 1, "version": 3}
 STALE = {"type": "stale", "title": "Conflict", "status": 409, "detail": "The order order has changed."}
 
 
@@ -285,6 +286,34 @@ async def test_an_answer_does_not_make_a_guard_cover_what_somebody_else_did_mean
         desk.tells(order(version=2, notes="theirs"))
         await desk.keeper.answered(head(desk), desk.says(order(version=3, status="s")).document)
         assert guards(desk) == [2]
+
+
+async def test_what_was_made_here_is_known_by_the_version_that_the_server_gave_it() -> None:
+    """There was one under that id, and it was deleted before this client heard of anything."""
+    async with open_desk() as desk:
+        await desk.keeper.submit(orders.create, given(orders.create, orderID=ORDER))
+        await set_status(desk, "s")
+        await edit(desk, "a")
+        assert guards(desk) == [None, None, 2]
+        await desk.keeper.answered(head(desk), desk.says(order(version=7)).document)
+        assert guards(desk) == [None, 8]
+        desk.tells(order(version=8, notes="theirs"))
+        await desk.keeper.answered(head(desk), desk.says(order(version=9, status="s")).document)
+        assert guards(desk) == [8]
+
+
+async def test_an_answer_about_an_entry_makes_no_document() -> None:
+    async with open_desk() as desk:
+        desk.replica.apply(
+            desk.replica.newer(desk.replica.of_answer({"queue": QUEUE, "cursor": "aaaaaaaa.1"}, at=None))
+        )
+        desk.tells(order(version=1, stage="initiated"))
+        await desk.keeper.submit(waiting.enter, given(waiting.enter, queueID="q", orderID=ORDER))
+        await desk.keeper.submit(queues.edit, given(queues.edit, queueID="q", name="N"), if_match=4)
+        assert guards(desk) == [None, 4]
+        answer = {"queue": QUEUE | {"version": 5}, "cursor": "aaaaaaaa.9"}  # somebody else has made version 4
+        await desk.keeper.answered(head(desk), answer)
+        assert guards(desk) == [4]
 
 
 async def test_a_discard_lowers_guards_too() -> None:

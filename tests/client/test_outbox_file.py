@@ -144,6 +144,31 @@ def test_damage_that_shows_in_use_is_told_and_everything_can_be_written_anew(pat
     assert [aside.name for aside in file.set_aside] == ["till.outbox.sqlite.damaged-1"]
 
 
+def test_one_that_was_removed_while_in_use_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "here" / "till.outbox.sqlite"
+    file = OutboxFile(path, DOMAIN)
+    file.write(put=[entry(1)])
+    shutil.rmtree(path.parent)
+    with pytest.raises(OutboxDamaged, match="removed"):
+        file.write(put=[entry(2)])
+    file.begin_anew([entry(1), entry(2)])
+    file.write(put=[entry(3)])
+    file.close()
+    assert keys(OutboxFile(path, DOMAIN)) == ["key-1", "key-2", "key-3"]
+    assert (file.set_aside, file.newly_set_aside) == ([], None)
+
+
+def test_one_that_another_program_has_made_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "here" / "till.outbox.sqlite"
+    file = OutboxFile(path, DOMAIN)
+    shutil.rmtree(path.parent)
+    other = OutboxFile(path, DOMAIN)
+    other.write(put=[entry(1)])
+    with pytest.raises(CacheUnwritable, match="another file is in its place"):
+        file.write(put=[entry(2)])
+    assert keys(other) == ["key-1"]
+
+
 class Full(OutboxFile):
     """A disk without room."""
 

@@ -137,6 +137,14 @@ async def test_a_new_connection_ends_another_pause_early() -> None:
         assert sender.waits_for == ""
 
 
+async def test_a_new_connection_ends_the_breakers_pause_early() -> None:
+    async with sending(BreakerOpen(retry_after_s=30), fine(2)) as (desk, sender):
+        await give(desk)
+        await eventually(lambda: bool(sender.waits_for))
+        sender.connected()
+        await settled(desk)
+
+
 async def test_a_poisoned_command_does_not_hold_up_the_rest() -> None:
     async with sending(fine(2), REFUSED, fine(3)) as (desk, _):
         for name in ("a", "poison", "b"):

@@ -65,8 +65,8 @@ class Screen:
         await expect(locator).to_be_hidden(timeout=timeout_s * 1000)
 
     async def equals(self, shop: Shop) -> None:
-        """Nothing is queued, and the board shows the orders that the server holds, each once, in its lane."""
-        await self.until("orderSync.actions.pending.length === 0")
+        """Nothing is queued or refused, and the board shows the orders that the server holds, each once, in its lane."""
+        await self.until("orderSync.actions.list.map(({ state }) => state)", [])
         orders = await shop.orders()
         lanes = await self.page.locator(".lane").evaluate_all("(lanes) => lanes.map(({ dataset }) => dataset.column)")
         board = [

@@ -92,6 +92,25 @@ async def test_the_server_is_killed_under_the_hand(browser: Browser, tmp_path: P
             assert viewer.complaints() == []
 
 
+async def test_answers_are_lost(browser: Browser, served: Served) -> None:
+    """What was done is asked for again, by the same key, and not done again."""
+    async with FaultProxy("127.0.0.1", served.port) as proxy, shop_of(served.url) as shop:
+        async with Viewer(browser, proxy.url) as viewer:
+            viewer.expected.append(r"net::ERR_")
+            screen = await viewer.open()
+            proxy.plain.cut_after_bytes = 20
+            await ask_to_begin(screen, "N2")
+            await ask_to_begin(screen, "N8")
+            await screen.shows(screen.card("N8").locator(".badge-queued"))
+            async with asyncio.timeout(10):
+                while not await shop.moves_of("N2"):
+                    await asyncio.sleep(0.05)
+            proxy.plain.clear()
+            await screen.equals(shop)
+            assert (await shop.moves_of("N2"), await shop.moves_of("N8")) == (["in_progress"], ["in_progress"])
+            assert viewer.complaints() == []
+
+
 async def test_the_network_goes_and_comes(viewer: Viewer, shop: Shop) -> None:
     await stock(shop)
     screen = await viewer.open()

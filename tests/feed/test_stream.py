@@ -59,6 +59,14 @@ async def test_head_opening_and_live_events(start: Start) -> None:
         assert data(event)["data"]["n"] == 1
 
 
+async def test_the_opening_names_configured_types(start_sqlite: Start) -> None:
+    door = {"name": "door_opened"}
+    async with start_sqlite(events={"custom": [door, "lamp_lit"]}) as served, stream(served.port) as opened:
+        assert data(await opened.until("connected"))["customTypes"] == ["door_opened", "lamp_lit"]
+    async with start_sqlite() as served, stream(served.port) as opened:
+        assert "customTypes" not in data(await opened.until("connected"))
+
+
 async def test_replays_after_the_cursor_then_goes_live(start: Start) -> None:
     async with start() as served:
         ids = await served.stages(50)

@@ -83,6 +83,21 @@ async def test_names_that_look_like_markup_arrive_as_text(
     assert await tab.get("[seen[0].orderID, document.querySelector('img')]") == [order, None]
 
 
+async def test_configured_types_need_not_be_named(context: BrowserContext, site: Site, tmp_path: Path) -> None:
+    """A browser hands out only what it listens for; the server says what that may be, also to a second tab."""
+    with SyncServer(tmp_path, config='[events]\ncustom = ["door_opened"]\n') as server:
+        site.upstream = ("127.0.0.1", server.port)
+        tabs = [await open_tab(context, site) for _ in range(2)]
+        await publish(server, range(3), eventType="door_opened")
+        for tab in tabs:
+            await tab.until("seen.length === 3")
+            assert await tab.get("seen.map(({ eventType }) => eventType)") == ["door_opened"] * 3
+        await site.cut()
+        await publish(server, range(3, 5), eventType="door_opened")
+        for tab in tabs:
+            await tab.until("seen.length === 5")
+
+
 # -- a reload
 
 

@@ -13,18 +13,22 @@ import pytest
 from pymongo import MongoClient
 
 from sync_client import SyncClient
+from sync_core.filters import Filter
 from sync_server.accounts import records
+from sync_server.feed.view import Sight, View
 from sync_server.log.base import EventLog
 from sync_server.log.mongo import MongoLog
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
 from tests.access.credentials import ACCESS, CONFIG, SECRET, bearer, token
-from tests.accounts.office import PASSWORD, Clock, Office
+from tests.accounts.office import PASSWORD, Clock, Office, office
+from tests.accounts.office import request as office_request
+from tests.feed.hubs import begin
 from tests.mongod import External, ReplicaSet
 from tests.server.publishing import EVENT, EVENTS, POLL
 from tests.servers import SyncServer
 from tests.serving import serving, sqlite_settings
-from tests.streams import Stream, stream
+from tests.streams import Stream, eventually, stream
 
 PROMISED_S = 5.0
 AUTH = "/api/v1/auth"
@@ -146,6 +150,30 @@ async def test_a_waiting_poll_ends_with_its_access(place: Place, console: Office
         assert time.monotonic() - started < PROMISED_S
         for server in place.servers:
             assert (await http.get(f"{server.base_url}{POLL}")).status_code == 401
+
+
+async def test_a_stream_that_begins_behind_the_change_ends_too(tmp_path: Path) -> None:
+    """Let in just before it, and slow to begin: nothing changes any more when it does."""
+    async with (
+        serving(sqlite_settings(tmp_path, access=ACCESS)) as served,
+        office(tmp_path, exclusive=False) as desk,
+    ):
+        keys = [await desk.add_key("viewer") for _ in range(2)]
+        scopes = [office_request(authorization=f"Bearer {key.text}") for key in keys]
+        late, kept = [await desk.authenticator.caller(scope) for scope in scopes]
+        hub = await served.hub()
+        await desk.do(records.revoke_key, records.RevokeKey(record=keys[0].id))
+        headers = {"Authorization": f"Bearer {keys[0].text}"}
+        async with httpx2.AsyncClient(base_url=served.url, trust_env=False, headers=headers) as http:
+            while (await http.get(f"{AUTH}/me")).status_code != 401:
+                await asyncio.sleep(0.02)
+        _, kept_socket = begin(hub, View(Sight(Filter(), kept.rights), None, kept))
+        assert hub._newcomers
+        await eventually(lambda: not hub._newcomers)  # a look has found nothing new
+        _, late_socket = begin(hub, View(Sight(Filter(), late.rights), None, late))
+        await eventually(lambda: late_socket.count("goodbye") == 1, timeout_s=PROMISED_S)
+        assert late_socket.data("goodbye") == [{"reason": "access_changed"}]
+        assert kept_socket.count("goodbye") == 0
 
 
 async def test_a_login_counts_at_once_in_every_process(place: Place, console: Office) -> None:

@@ -5,6 +5,7 @@ import { openBays } from './bays.js';
 import { openBoard } from './board.js';
 import { el } from './dom.js';
 import { openFeed } from './feed.js';
+import { openFueling } from './fueling.js';
 import { openHealth } from './health.js';
 import { whoAmI } from './identity.js';
 import { askToLogIn } from './login.js';
@@ -16,7 +17,10 @@ import { Shell } from './shell.js';
 import { Shop } from './shop.js';
 import { t } from './words.js';
 
-const PAGES = { board: openBoard, queue: openQueue, bays: openBays, orders: openOrder, feed: openFeed, health: openHealth };
+const PAGES = {
+  board: openBoard, queue: openQueue, bays: openBays, orders: openOrder, fueling: openFueling, feed: openFeed,
+  health: openHealth,
+};
 const ASK_AGAIN_MS = 3000;
 const LOOK_EVERY_MS = 5000;
 

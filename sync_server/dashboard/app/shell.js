@@ -5,11 +5,16 @@ import { openMenu } from './dialog.js';
 import { el, setAttribute, setText } from './dom.js';
 import { icon } from './icons.js';
 import { logOut } from './identity.js';
+import { Navigation } from './navigation.js';
 import { pullToRefresh } from './pull.js';
 import { openSettings } from './settings.js';
 import { t } from './words.js';
 
-const NAVIGATION = ['board', 'queue', 'bays', 'feed', 'health'];
+/** The pages that are led to, each with the permission that it takes; null: none. */
+const NAVIGATION = {
+  board: 'view_orders', queue: 'view_queues', bays: 'view_bays', fueling: 'access_fueler_dashboard', feed: null,
+  health: null,
+};
 const TICK_MS = 1000;
 
 export class Shell {
@@ -17,21 +22,24 @@ export class Shell {
   #pages;
   #page = null;
   #main = el('main', { id: 'main', tabindex: '-1' });
-  #links = new Map(NAVIGATION.map((name) =>
-    [name, el('a', { href: `#/${name}` }, icon(name), el('span', {}, t(`page.${name}`)))]));
+  #navigation;
+  #home;
 
   /** pages: by name, `(app, ...parts of the address) => {title, element, tick?, close?}`. */
   constructor(app, { pages }) {
     this.#app = app;
     this.#pages = pages;
+    const shown = Object.keys(NAVIGATION).filter((name) => NAVIGATION[name] === null || app.shop.may(NAVIGATION[name]));
+    [this.#home] = shown;
+    this.#navigation = new Navigation(shown);
     const banner = new Banner(app.client);
     const refresh = () => this.#refresh();
     document.body.replaceChildren(
       el('a', { class: 'skip', href: '#main', onclick: (event) => this.#skip(event) }, t('skip')),
       el('header', { class: 'head' },
-        el('a', { class: 'brand', href: '#/board', 'aria-label': 'Order Sync' }, el('span', { class: 'brand-mark', 'aria-hidden': 'true' }, icon('refresh')),
+        el('a', { class: 'brand', href: `#/${this.#home}`, 'aria-label': 'Order Sync' }, el('span', { class: 'brand-mark', 'aria-hidden': 'true' }, icon('refresh')),
           el('span', { class: 'brand-name' }, 'Order Sync')),
-        el('nav', { class: 'nav', 'aria-label': t('navigation') }, ...this.#links.values()),
+        this.#navigation.element,
         el('div', { class: 'head-tools' },
           banner.outbox, banner.pill,
           this.#button('refresh', t('refresh'), refresh),
@@ -71,17 +79,17 @@ export class Shell {
     this.#app.notices.show(t('refreshed'));
   }
 
-  /** Show the page that the address names; an unknown one is the board. */
+  /** Show the page that the address names; instead of an unknown one, or one that is not for who looks, the first. */
   #go({ isFirst = false } = {}) {
     const [name, ...parts] = location.hash.replace(/^#\/?/, '').split('/').map(decode);
-    const open = this.#pages[name] ?? this.#pages.board;
+    const isForAll = !(name in NAVIGATION) || this.#navigation.has(name);
+    const chosen = this.#pages[name] && isForAll ? name : this.#home;
+    const open = this.#pages[chosen];
     this.#page?.close?.();
     this.#page = open(this.#app, ...parts);
     this.#main.replaceChildren(this.#page.element);
     document.title = `${this.#page.title} · Order Sync`;
-    for (const [key, link] of this.#links) {
-      setAttribute(link, 'aria-current', (this.#pages[name] ? name : 'board') === key ? 'page' : null);
-    }
+    this.#navigation.show(chosen);
     if (isFirst) return;
     scrollTo(0, 0);
     this.#main.querySelector('h1')?.focus({ preventScroll: true });

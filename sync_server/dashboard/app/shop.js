@@ -12,7 +12,7 @@ export const NEXT_STAGES = Object.freeze({
 });
 export const STAGES = Object.freeze(Object.keys(NEXT_STAGES));
 
-const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays' };
+const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays', fuel_orders: 'view_fuel_orders', fuel_trucks: 'view_fuel_trucks' };
 
 export class Shop {
   #client;

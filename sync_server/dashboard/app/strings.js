@@ -1,5 +1,7 @@
 /** Every word on the page, in every language. A text is a string, or its plurals by Intl.PluralRules' names. */
 
+import { FUEL_AR, FUEL_EN } from './fuelwords.js';
+
 const EN = {
   'page.board': 'Board',
   'page.queue': 'Queue',
@@ -9,6 +11,7 @@ const EN = {
   'page.order': 'Order {id}',
   skip: 'Skip to content',
   navigation: 'Pages',
+  'navigation.more': 'More',
   refresh: 'Refresh',
   refreshed: 'Up to date.',
   close: 'Close',
@@ -270,6 +273,7 @@ const AR = {
   'page.order': 'الطلب {id}',
   skip: 'انتقل إلى المحتوى',
   navigation: 'الصفحات',
+  'navigation.more': 'المزيد',
   refresh: 'تحديث',
   refreshed: 'تم التحديث.',
   close: 'إغلاق',
@@ -535,4 +539,4 @@ const AR = {
 };
 
 /** By language, then by key. */
-export const STRINGS = Object.freeze({ en: Object.freeze(EN), ar: Object.freeze(AR) });
+export const STRINGS = Object.freeze({ en: Object.freeze({ ...EN, ...FUEL_EN }), ar: Object.freeze({ ...AR, ...FUEL_AR }) });

@@ -36,6 +36,7 @@ export class Actions {
   #isLeading = false;
   #isDraining = false;
   #hurry = null;
+  #isWaitAsked = false; // by the server: nothing ends that wait early
   #failures = 0;
   #endedWhileLoading = null; // keys; what is read from disk may be older than what we heard
   /** Why nothing is sent although there is something: '' or 'unauthorized'. */
@@ -144,7 +145,7 @@ export class Actions {
   wake() {
     this.paused = '';
     this.#failures = 0;
-    this.#hurry?.();
+    if (!this.#isWaitAsked) this.#hurry?.();
     this.#drain();
   }
 
@@ -229,8 +230,10 @@ export class Actions {
       this.#handlers.changed();
       return 0;
     }
+    this.#isWaitAsked = false;
     if (error instanceof BreakerOpen) return error.retryAfterS;
     this.#failures += 1;
+    this.#isWaitAsked = Boolean(error.retryAfterS);
     return delayS(this.#failures, { backoff: POLICY.backoff, rng: this.#rng, retryAfterS: error.retryAfterS });
   }
 

@@ -6,7 +6,8 @@
  *                                        +------------------- failure ------------------+
  *
  * Half open lets exactly one request through, whatever the number of those waiting; a cancelled one gives its place
- * back. Streams and probes do not pass here: a stream that fails has its own backoff. Source: protocol.md 6.
+ * back. Streams and probes do not pass here: a stream that fails has its own backoff; one that opens makes an open
+ * breaker half open. A port of sync_client/breaker.py; the tests drive both with the same cases. Source: protocol.md 6.
  */
 
 import { around } from './backoff.js';

@@ -8,6 +8,7 @@
  */
 
 import { CATALOGS, DEVICES } from './devices.js';
+import { FUEL_ORDERS, FUEL_TRUCKS } from './fueling.js';
 import { newId } from './ids.js';
 import { sum } from './money.js';
 
@@ -269,7 +270,15 @@ const BAYS = {
   },
 };
 
-const COLLECTIONS = { orders: ORDERS, queues: QUEUES, bays: BAYS, devices: DEVICES, catalogs: CATALOGS };
+const COLLECTIONS = {
+  orders: ORDERS,
+  queues: QUEUES,
+  bays: BAYS,
+  devices: DEVICES,
+  catalogs: CATALOGS,
+  fuel_orders: FUEL_ORDERS,
+  fuel_trucks: FUEL_TRUCKS,
+};
 
 /** By name, such as `orders.changeStage`: `{method, path, target, complete?, overlay}`. */
 export const COMMANDS = Object.freeze(

@@ -250,6 +250,7 @@ export class Connection {
     }
     // `connected` says where the stream stands, which whoever is told that it is open wants to know.
     let taken = type === 'connected' ? this.#intake.take(type, text, id) : null;
+    if (type === 'connected') for (const name of this.#intake.facts.customTypes) run.source.listen(name);
     if (opens) {
       this.#awaitSilence(run); // how long is said there too
       this.#onOpened(run);

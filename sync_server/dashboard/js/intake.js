@@ -13,6 +13,7 @@ import { NotOurAnswer } from './errors.js';
 export const DEFAULT_HEARTBEAT_S = 15;
 const STALL_HEARTBEATS = 2.5;
 const MAX_AGE_MS = 1e12;
+const MAX_CUSTOM_TYPES = 500;
 
 export class Intake {
   #cursor;
@@ -28,7 +29,7 @@ export class Intake {
   /** What the server said about itself and this connection, and counts; for health and metrics. */
   facts = {
     heartbeatS: DEFAULT_HEARTBEAT_S, head: '', caughtUp: false, tailAgeS: 0, tailSeenS: null, serverOffsetMs: 0,
-    events: 0, duplicates: 0, malformed: 0, resets: 0,
+    events: 0, duplicates: 0, malformed: 0, resets: 0, customTypes: [],
   };
 
   /**
@@ -153,6 +154,7 @@ export class Intake {
       this.facts.heartbeatS = heartbeatSeconds;
     }
     this.facts.head = String(data.head ?? '');
+    this.facts.customTypes = namesIn(data.customTypes);
     this.#noteTail(0);
     this.#noteServerTime(data.serverTime);
     if (data.resume !== 'reset' && !this.#cursor && parseCursor(cursor)) this.#cursor = cursor;
@@ -206,6 +208,10 @@ export class Intake {
   #move(cursor) {
     if (movesTo(cursor, this.#cursor)) this.#cursor = cursor;
   }
+}
+
+function namesIn(value) {
+  return Array.isArray(value) ? value.filter((name) => typeof name === 'string').slice(0, MAX_CUSTOM_TYPES) : [];
 }
 
 /** What `text` writes, if it is an object; else an empty one. */

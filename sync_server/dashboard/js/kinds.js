@@ -1,5 +1,7 @@
 /** The kinds of documents that a replica keeps: their names on the wire, and what is open. */
 
+import { isOpenFuelOrder } from './fueling.js';
+
 /** By plural name: `key` is the kind in events and answers, `id` the field with a document's id. */
 export const KINDS = Object.freeze({
   orders: Object.freeze({
@@ -10,6 +12,8 @@ export const KINDS = Object.freeze({
   bays: Object.freeze({ plural: 'bays', key: 'bay', id: 'bayID', isOpen: () => true }),
   devices: Object.freeze({ plural: 'devices', key: 'device', id: 'deviceID', isOpen: () => true }),
   catalogs: Object.freeze({ plural: 'catalogs', key: 'catalog', id: 'catalogID', isOpen: () => true }),
+  fuel_orders: Object.freeze({ plural: 'fuel_orders', key: 'fuel_order', id: 'fuelOrderID', isOpen: isOpenFuelOrder }),
+  fuel_trucks: Object.freeze({ plural: 'fuel_trucks', key: 'fuel_truck', id: 'truckID', isOpen: () => true }),
 });
 
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);

@@ -13,3 +13,9 @@ export const amount = (given) => text(cents(given));
 /** What `priced`, pairs of an amount and a quantity, come to. */
 export const sum = (priced) =>
   text(priced.reduce((all, [price, quantity]) => all + cents(price) * BigInt(quantity), 0n));
+
+/** `larger` less `smaller`; null where that would be less than nothing. */
+export function difference(larger, smaller) {
+  const left = cents(larger) - cents(smaller);
+  return left < 0n ? null : text(left);
+}

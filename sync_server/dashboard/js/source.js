@@ -2,7 +2,8 @@
  * One EventSource, used for exactly one connection: its native reconnecting is never waited for, since it would
  * repeat a spent ticket and know nothing of our rules. The first `error` ends it. Source: protocol.md 6.
  *
- * A native EventSource hands out only the types that it was told of, so all that anybody listens for are named here.
+ * A native EventSource hands out only the types that it was told of, so all that anybody listens for are named here;
+ * `connected` names those that are configured at the server.
  */
 
 /** What a server says about the stream itself; never stored. */
@@ -14,6 +15,8 @@ export const EVENT_TYPES = Object.freeze([
   'order_deleted', 'whatsapp_connected', 'qr_generated', 'queue_updated', 'bay_updated', 'job_started', 'job_progress',
   'job_completed', 'job_aborted', 'device_created', 'device_updated', 'order_added', 'order_modified', 'order_removed',
   'device_transferred', 'device_cleared', 'device_removed', 'categories_updated', 'prices_updated',
+  'new_unclaimed_order', 'fuel_order_created', 'order_claimed', 'order_update', 'order_details_updated',
+  'change_acknowledged', 'order_completed', 'fuel_order_deleted', 'truck_updated',
 ]);
 
 const CLOSED = 2;

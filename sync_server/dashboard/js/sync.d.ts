@@ -141,7 +141,7 @@ export interface Problem {
 }
 
 export type Document = Record<string, any> & { version: number };
-export type KindName = 'orders' | 'queues' | 'bays' | 'devices' | 'catalogs';
+export type KindName = 'orders' | 'queues' | 'bays' | 'devices' | 'catalogs' | 'fuel_orders' | 'fuel_trucks';
 
 export interface Kind {
   plural: string;

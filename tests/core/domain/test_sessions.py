@@ -191,6 +191,18 @@ def test_a_tab_that_is_not_there_is_a_fault_of_the_body() -> None:
     assert caught.value.errors[0].path == "tabId"
 
 
+def test_a_session_is_left_by_itself_only_when_nobody_has_changed_it_for_so_long() -> None:
+    shop = begun()
+    shop.now_ms += 60_000
+    shop.do(sessions.update, sessionID="s1", tillId="t2")
+    shop.now_ms += 60_000 - 2
+    assert shop.do(leaving.logout_stale, sessionID="s1", idleSeconds=60.0) == []
+    events = shop.do(leaving.logout_stale, sessionID="s1", idleSeconds=60.0)
+    assert types_of(events) == ["session_updated", "session_slot_updated"]
+    assert (session(shop).status, session(shop).items != ()) == ("pending_logout", True)
+    assert shop.do(leaving.logout_stale, sessionID="s1", idleSeconds=0.0) == [], "it is left already"
+
+
 class RandomTills(RuleBasedStateMachine):
     """Any commands on three sessions of one person."""
 

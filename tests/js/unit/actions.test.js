@@ -233,6 +233,24 @@ test('without a login it pauses and goes on after one', async ({ time }) => {
   equal((await outcome).status, 'applied');
 });
 
+test('a new connection ends a pause early, but not one that the server asked for', async ({ time }) => {
+  for (const [headers, isEnded] of [[{}, true], [{ 'Retry-After': '5' }, false]]) {
+    const { actions, move, fetch } = await make(time, {
+      answer: (request, n) => (n > 1 ? applied(request) : { ...refusal(503), headers }),
+    });
+    const { outcome } = move('A');
+    await until(() => fetch.requests.length === 1 && actions.pending[0].state === 'queued');
+    actions.wake();
+    if (!isEnded) {
+      await time.advance(4);
+      equal(fetch.requests.length, 1);
+      await time.advance(1);
+      await time.advance(2); // jitter
+    }
+    equal((await outcome).status, 'applied');
+  }
+});
+
 test('an expired token is renewed once, in place', async ({ time }) => {
   let tokens = 0;
   const { move, fetch } = await make(time, {

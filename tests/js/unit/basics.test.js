@@ -1,7 +1,6 @@
 import { around, delayS, MAX_RETRY_AFTER_S, parseRetryAfter } from '/js/backoff.js';
-import { Breaker } from '/js/breaker.js';
 import { isAtOrBefore, leavesGap, movesTo, parseCursor } from '/js/cursor.js';
-import { BreakerOpen, ConfigurationError } from '/js/errors.js';
+import { ConfigurationError } from '/js/errors.js';
 import { Filter } from '/js/filter.js';
 import { LoopGuard, SleepDetector } from '/js/guard.js';
 import { readOptions } from '/js/options.js';
@@ -39,70 +38,6 @@ test('Retry-After is read as seconds or as a date, and bounded', () => {
     null,
     0,
   ]);
-});
-
-function breaker(time, random = 0.5) {
-  const made = new Breaker({ clock: time.clock, rng: () => random });
-  const ask = (work) => {
-    const permission = made.request();
-    work(permission);
-    permission.end();
-  };
-  return { made, fail: () => ask((p) => p.failed()), succeed: () => ask((p) => p.succeeded()) };
-}
-
-test('five failures in a row open the breaker, four do not', ({ time }) => {
-  const { made, fail, succeed } = breaker(time);
-  for (let n = 0; n < 4; n += 1) fail();
-  succeed();
-  for (let n = 0; n < 4; n += 1) fail();
-  equal(made.state, 'closed');
-  fail();
-  equal([made.state, made.retryInS], ['open', 10]);
-  throws(() => made.request(), BreakerOpen);
-});
-
-test('half open lets exactly one request through', async ({ time }) => {
-  const { made, fail } = breaker(time);
-  for (let n = 0; n < 5; n += 1) fail();
-  await time.advance(10);
-  equal(made.state, 'half_open');
-  const probe = made.request();
-  throws(() => made.request(), BreakerOpen);
-  probe.end(); // cancelled: it gives its place back
-  made.request().succeeded();
-  equal(made.state, 'closed');
-});
-
-test('a sign of life makes an open breaker half open', ({ time }) => {
-  const { made, fail } = breaker(time);
-  made.giveAChance();
-  for (let n = 0; n < 5; n += 1) fail();
-  made.giveAChance();
-  const probe = made.request();
-  throws(() => made.request(), BreakerOpen);
-  probe.failed();
-  equal([made.state, made.retryInS], ['open', 20]);
-});
-
-test('the breaker stays open for twice as long each time, up to a minute', async ({ time }) => {
-  const { made, fail } = breaker(time);
-  for (let n = 0; n < 5; n += 1) fail();
-  const opens = [];
-  for (let n = 0; n < 5; n += 1) {
-    opens.push(made.retryInS);
-    await time.advance(made.retryInS);
-    fail();
-  }
-  equal(opens, [10, 20, 40, 60, 60]);
-});
-
-test('an answer to a request from before it opened changes nothing', ({ time }) => {
-  const { made, fail } = breaker(time);
-  const early = made.request();
-  for (let n = 0; n < 5; n += 1) fail();
-  early.succeeded();
-  equal(made.state, 'open');
 });
 
 test('the loop guard refuses the fifth request at one cursor within half a second', () => {

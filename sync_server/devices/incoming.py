@@ -1,0 +1,212 @@
+"""What tills send on ``/ws`` (seed 003), understood and nothing else: no I/O, no clock.
+
+    connect                          Hello
+    device_update, order_placed ...  Wish: a command of sync_core/domain/devices.py
+
+Prices are JSON numbers here, and amounts (decimals as text) in commands. Source: seed 003, docs/devices.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import to_json
+
+from sync_core.domain import devices
+from sync_core.domain.command import Command, CommandInput
+from sync_core.domain.fields import MAX_WHOLE, DocumentID, Whole
+from sync_core.faults import faults_of
+from sync_core.problems import FieldError, SyncError
+
+__all__ = ["Hello", "InvalidMessage", "Wish", "parse"]
+
+Words = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class _Sent(BaseModel):
+    """Members that any message may have. Others are let be: a newer till may say more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: str
+    timestamp: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """By the till's clock, which decides nothing: the server's does."""
+    id: Words | None = None
+    """Of this message: it is answered with ``ack``, and takes effect once however often it is sent."""
+
+
+class Hello(_Sent):
+    """``connect``. *session* goes on with an earlier socket: its own changes stay hidden. *token* is a credential."""
+
+    type: Literal["connect"]
+    clientId: Words | None = None
+    cursor: Words | None = None
+    session: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")] | None = None
+    token: Annotated[str, StringConstraints(min_length=1, max_length=16 * 1024)] | None = None
+
+
+class _OfDevice(_Sent):
+    deviceId: DocumentID
+    baseVersion: Annotated[Whole, Field(ge=0)] | None = None
+    """The version of the device that this was made out of; without it, what this socket was told last."""
+
+
+class _Update(_OfDevice):
+    data: dict[str, Any]
+
+
+class _Placed(_OfDevice):
+    orders: list[dict[str, Any]]
+
+
+class _Changed(_OfDevice):
+    orderIndex: Whole
+    data: dict[str, Any]
+
+
+class _Deleted(_OfDevice):
+    orderIndex: Whole
+
+
+class _Transfer(_Sent):
+    fromDeviceId: DocumentID
+    toDeviceId: DocumentID
+    baseVersion: Annotated[Whole, Field(ge=0)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A command that a till asks for. *size_bytes* is about what it takes.
+
+    *adds* if it only adds to what is there: then nothing that happened meanwhile stands in its way.
+    """
+
+    type: str
+    id: str | None
+    device_id: str
+    base_version: int | None
+    command: Command
+    given: CommandInput
+    size_bytes: int
+    adds: bool = False
+
+
+class InvalidMessage(SyncError):
+    """A message that cannot be understood; *type*, *id* and *device_id* as far as they could be."""
+
+    def __init__(self, detail: str, *, errors: tuple[FieldError, ...] = (), sent: Any = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        content = sent if isinstance(sent, dict) else {}
+        self.type = _short(content.get("type"))
+        self.id = _short(content.get("id"))
+        self.device_id = _short(content.get("deviceId", content.get("fromDeviceId")))
+
+
+def _short(value: Any) -> str | None:
+    return value[:128] if isinstance(value, str) and value.isprintable() else None
+
+
+def parse(sent: dict[str, Any]) -> Hello | Wish:
+    """What the JSON object *sent*, whose ``type`` is text, means. Raises InvalidMessage with all that is wrong."""
+    model = _MODELS.get(sent["type"])
+    if model is None:
+        raise InvalidMessage(
+            f"{_short(sent['type'])} is no message of a client: those are {', '.join(_MODELS)} and ping.", sent=sent
+        )
+    try:
+        message = model.model_validate(_plain(sent), strict=True)
+        return message if isinstance(message, Hello) else _wish(message)
+    except ValidationError as exc:
+        faults = tuple(FieldError(_place(f.path, model), f.message) for f in faults_of(exc))
+        told = "; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3])
+        raise InvalidMessage(f"{sent['type']} cannot be accepted: {told}", errors=faults, sent=sent) from None
+    except ValueError as exc:
+        raise InvalidMessage(f"{sent['type']} cannot be accepted: {exc}", sent=sent) from None
+
+
+_MODELS: Mapping[str, type[Hello | _OfDevice | _Transfer]] = {
+    "connect": Hello,
+    "device_update": _Update,
+    "order_placed": _Placed,
+    "order_updated": _Changed,
+    "order_deleted": _Deleted,
+    "device_transfer": _Transfer,
+    "device_deleted": _OfDevice,
+    "device_reset": _OfDevice,
+}
+
+_WIRE_NAMES = {"deviceID": "deviceId", "toDeviceID": "toDeviceId"}
+
+
+def _place(path: str, model: type[BaseModel]) -> str:
+    """Where in the message a command's field at *path* came from."""
+    field = path.partition(".")[0].partition("[")[0]
+    inside = "data" in model.model_fields and field not in model.model_fields and field not in _WIRE_NAMES
+    return f"data.{path}" if inside else _WIRE_NAMES.get(path, path)
+
+
+def _plain(value: Any) -> Any:
+    """*value* with 3.0 as the whole number that it is in JSON."""
+    match value:
+        case float() if value.is_integer() and abs(value) <= MAX_WHOLE:
+            return int(value)
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+    return value
+
+
+def _wish(message: BaseModel) -> Wish:
+    adds = False
+    given: dict[str, Any]
+    match message:
+        case _Update():
+            command, given = devices.update, {"deviceID": message.deviceId, **_data(message.data, {"deviceID"})}
+        case _Placed():
+            orders = [_priced(order) for order in message.orders]
+            command, given, adds = devices.place_orders, {"deviceID": message.deviceId, "orders": orders}, True
+        case _Changed():
+            changes = _priced(_data(message.data, {"deviceID", "orderIndex"}))
+            given = {"deviceID": message.deviceId, "orderIndex": message.orderIndex, **changes}
+            command = devices.edit_order
+        case _Deleted():
+            command, given = (
+                devices.remove_order,
+                {"deviceID": message.deviceId, "orderIndex": message.orderIndex},
+            )
+        case _Transfer():
+            if message.fromDeviceId == message.toDeviceId:
+                raise ValueError("toDeviceId has to be another device")
+            command, given = devices.transfer, {"deviceID": message.fromDeviceId, "toDeviceID": message.toDeviceId}
+        case _OfDevice():
+            command = devices.delete if message.type == "device_deleted" else devices.reset
+            given = {"deviceID": message.deviceId}
+        case _:
+            raise TypeError(message)
+    body = to_json(given)
+    checked = command.input.model_validate_json(body, strict=True)
+    return Wish(
+        message.type, message.id, given["deviceID"], message.baseVersion, command, checked, len(body) + 1024, adds
+    )
+
+
+def _data(data: dict[str, Any], taken: set[str]) -> dict[str, Any]:
+    """What stands in *data*, where the ids of the message itself do not belong."""
+    wrong = sorted(taken & data.keys())
+    if wrong:
+        raise ValueError(f"data.{wrong[0]} does not belong there")
+    return data
+
+
+def _priced(order: dict[str, Any]) -> dict[str, Any]:
+    """*order* with its price, a JSON number, as an amount."""
+    price = order.get("price")
+    if isinstance(price, int | float) and not isinstance(price, bool):
+        # The shortest text that means this number: what was written, with up to fifteen digits.
+        return order | {"price": format(Decimal(repr(price)), "f")}
+    return order

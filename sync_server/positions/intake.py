@@ -1,0 +1,263 @@
+"""Positions on their way in: to the position store, to who watches now, and now and then into the event log.
+
+Theory of operation. What is reported waits for the next batch, at most ``BATCH_S``; of a vehicle that reports several
+times meanwhile the newest counts. A batch is judged and stored in one go. Those of its positions that are due, by the
+store once in an interval for each vehicle, become events of the log; all others pass: they are sent to the readers
+that are live, in every process, and are gone. So the log grows by one event for each moving vehicle and interval,
+whatever the vehicles report; and nobody is told a position twice, as would be if all passed and some were logged too.
+
+Who was away, or reads by polling, finds in the log where a vehicle was up to an interval ago. What makes that end
+where the vehicle did is ``_watch``: one that has gone quiet has its last position logged as well.
+
+Batches of a tenant follow each other, and the log has committed before what passes is sent, so a reader sees the
+positions of a vehicle in order; those of several processes differ by milliseconds, and ``at`` tells.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from pydantic_core import to_json
+
+from sync_core.domain.document import Ref
+from sync_core.domain.vehicles import LOCATION_EVENT, Vehicle
+from sync_core.envelope import envelope_tail
+from sync_core.problems import Forbidden, NotFound, Problem, Unavailable
+from sync_core.times import iso_from_ms
+from sync_server.access.caller import Caller
+from sync_server.feed.feed import Feed
+from sync_server.log.appender import Appender
+from sync_server.log.base import EventLog, LogError
+from sync_server.log.group import Decision, View
+from sync_server.log.records import NewEvent, OutcomeKey, Reach, StoredDocument, StoredEvent
+from sync_server.positions.base import Place, PositionStore
+
+__all__ = ["PERMISSION", "Intake", "location_of"]
+
+PERMISSION = "drive"
+BATCH_S = 0.1
+"""A reader is sent at most so many pieces a second by it; a screen has nothing of more."""
+MAX_BATCH = 1000
+MAX_WAITING = 20_000
+QUIET_MS = 2000
+WATCH_S = 1.0
+RETRY_AFTER_S = 2
+
+log = structlog.get_logger("sync_server.positions")
+
+
+def location_of(place: Place) -> dict[str, Any]:
+    """*place* as the wire shows it."""
+    shown: dict[str, Any] = {"lon": place.lon, "lat": place.lat}
+    if place.heading is not None:
+        shown["heading"] = place.heading
+    if place.speed is not None:
+        shown["speed"] = place.speed
+    return shown | {"at": iso_from_ms(place.at_ms)}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One position as somebody says it."""
+
+    caller: Caller
+    client_id: str | None
+    place: Place
+    done: "asyncio.Future[None]"
+
+    def refuse(self, reason: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(reason)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits for one tenant, and the task that takes it."""
+
+    waiting: list[Report] = field(default_factory=list)
+    task: "asyncio.Task[None] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A place, and who said so; ("", None) where nobody has just now."""
+
+    place: Place
+    principal: str = ""
+    client_id: str | None = None
+
+    def event(self, vehicle: StoredDocument) -> NewEvent:
+        """The event about it: found and seen by who finds and sees its *vehicle*."""
+        tail = envelope_tail(
+            to_json(location_of(self.place)).decode(), tags=vehicle.tags, client_id=self.client_id
+        )
+        reach = Reach(vehicle.kind, vehicle.id, 0, grants=vehicle.grants, audience=vehicle.audience)
+        return NewEvent(LOCATION_EVENT, vehicle.tags, self.client_id, self.principal, tail, reach)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPositions:
+    """Positions for the log (a Write), of those vehicles that there still are when it is committed."""
+
+    sightings: Sequence[Sighting]
+    keys: Sequence[OutcomeKey] = ()
+
+    @property
+    def reserve(self) -> int:
+        return len(self.sightings)
+
+    @property
+    def size_bytes(self) -> int:
+        return 1024 * len(self.sightings)
+
+    @property
+    def refs(self) -> list[Ref]:
+        return [_ref(sighting.place) for sighting in self.sightings]
+
+    def decide(self, view: View) -> Decision[None]:
+        found = ((sighting, view.document(_ref(sighting.place))) for sighting in self.sightings)
+        events = [one.event(vehicle) for one, vehicle in found if vehicle is not None and not vehicle.deleted]
+        return Decision(events, {}, None)
+
+
+class Intake:
+    """Takes positions in. *interval_ms* is how often a vehicle's comes into the log."""
+
+    def __init__(
+        self,
+        store: PositionStore,
+        event_log: EventLog,
+        appender: Appender,
+        feed: Feed,
+        *,
+        interval_ms: int,
+        wall_ms: Callable[[], int],
+        spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+    ) -> None:
+        self.store = store
+        self._log = event_log
+        self._appender = appender
+        self._feed = feed
+        self._interval_ms = interval_ms
+        self._wall_ms = wall_ms
+        self._spawn = spawn
+        self._lanes: dict[str, _Lane] = {}
+
+    async def report(self, caller: Caller, place: Place, *, client_id: str | None = None) -> None:
+        """Take *place* in. When this returns it is stored and on its way, unless a newer one is there already.
+
+        Raises Forbidden, NotFound for a vehicle that the caller does not see, Unavailable.
+        """
+        if not caller.rights.allows(PERMISSION):
+            raise Forbidden(f"This needs the permission {PERMISSION}, which you do not have.")
+        lane = self._lanes.setdefault(caller.tenant, _Lane())
+        if len(lane.waiting) >= MAX_WAITING:
+            raise Unavailable("More positions come in than can be taken.", retry_after_s=RETRY_AFTER_S)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lane.waiting.append(Report(caller, client_id, place, done))
+        if lane.task is None:
+            lane.task = self._spawn(self._drain(caller.tenant, lane))
+        await done
+
+    async def _drain(self, tenant: str, lane: _Lane) -> None:
+        try:
+            while lane.waiting:
+                await asyncio.sleep(BATCH_S)
+                reports, lane.waiting = lane.waiting[:MAX_BATCH], lane.waiting[MAX_BATCH:]
+                await self._take(tenant, reports)
+        finally:
+            lane.task = None
+            for report in lane.waiting:
+                report.refuse(Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S))
+            lane.waiting = []
+
+    async def _take(self, tenant: str, reports: Sequence[Report]) -> None:
+        """One batch; whatever happens, all of its callers are told."""
+        try:
+            await self._store(tenant, reports)
+        except (LogError, Problem) as exc:
+            problem = exc if isinstance(exc, Problem) else Unavailable(
+                "Positions cannot be stored now.", retry_after_s=RETRY_AFTER_S
+            )
+            for report in reports:
+                report.refuse(problem)
+        except Exception as exc:
+            log.exception("positions_failed", tenant=tenant)
+            for report in reports:
+                report.refuse(exc)
+        finally:
+            for report in reports:
+                if not report.done.done():
+                    report.done.set_result(None)
+
+    async def _store(self, tenant: str, reports: Sequence[Report]) -> None:
+        vehicles = await self._vehicles(tenant, {report.place.vehicle_id for report in reports})
+        newest: dict[str, Report] = {}
+        for report in reports:
+            vehicle = vehicles.get(report.place.vehicle_id)
+            if vehicle is None or not _sees(report.caller, vehicle):
+                report.refuse(NotFound(f"There is no vehicle {report.place.vehicle_id[:80]}."))
+                continue
+            other = newest.get(vehicle.id)
+            if other is None or report.place.at_ms > other.place.at_ms:
+                newest[vehicle.id] = report
+        stored = await self.store.put(
+            tenant,
+            [report.place for report in newest.values()],
+            now_ms=self._wall_ms(),
+            interval_ms=self._interval_ms,
+        )
+        sightings = {
+            place.vehicle_id: Sighting(place, report.caller.principal, report.client_id)
+            for place in stored.newer
+            if (report := newest[place.vehicle_id])
+        }
+        due = [sightings.pop(place.vehicle_id) for place in stored.due]
+        if due:
+            await self._append(tenant, due)
+        now_ms = self._wall_ms()
+        passing = [StoredEvent(0, now_ms, *one.event(vehicles[vehicle])) for vehicle, one in sightings.items()]
+        if passing:
+            await self._feed.signal(tenant, passing)
+
+    async def _vehicles(self, tenant: str, vehicle_ids: Iterable[str]) -> dict[str, StoredDocument]:
+        await self._log.ensure(tenant)
+        page = await self._log.load(tenant, [Ref(Vehicle.kind, vehicle_id) for vehicle_id in vehicle_ids])
+        return {document.id: document for document in page.documents if not document.deleted}
+
+    async def _append(self, tenant: str, due: Sequence[Sighting]) -> None:
+        await self._appender.append(tenant, LogPositions(due))
+        await self.store.logged(tenant, [sighting.place for sighting in due])
+
+    async def watch(self) -> None:
+        """Log the last position of vehicles that have gone quiet, until cancelled."""
+        failing = False
+        while True:
+            await asyncio.sleep(WATCH_S * random.uniform(0.8, 1.2))
+            try:
+                for tenant in await self._log.tenants():
+                    await self._log_quiet(tenant)
+                failing = False
+            except (LogError, Problem) as exc:
+                if not failing:
+                    log.info("quiet_vehicles_postponed", error=str(exc))
+                failing = True
+            except Exception:
+                log.exception("quiet_vehicles_failed")
+
+    async def _log_quiet(self, tenant: str) -> None:
+        now_ms = self._wall_ms()
+        places = await self.store.overdue(tenant, now_ms=now_ms, interval_ms=self._interval_ms, quiet_ms=QUIET_MS)
+        if places:
+            await self._append(tenant, [Sighting(place) for place in places])
+
+
+def _ref(place: Place) -> Ref:
+    return Ref(Vehicle.kind, place.vehicle_id)
+
+
+def _sees(caller: Caller, vehicle: StoredDocument) -> bool:
+    return caller.rights.sees_document(Vehicle, vehicle.grants, vehicle.audience)
