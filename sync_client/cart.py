@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from sync_client.errors import InvalidCommand
+from sync_client.ids import new_id
 from sync_core.domain.items import GivenItems, Item
 from sync_core.faults import faults_of
 
-__all__ = ["LINE_KEY", "Items", "checked_items", "line_id", "merged"]
+__all__ = ["LINE_KEY", "Items", "checked_items", "line_id", "merged", "with_line"]
 
 LINE_KEY = "lineID"
 Items = tuple[Item, ...]
@@ -35,6 +36,12 @@ def line_id(item: Item) -> str:
     """The id of a line; "" for one that another program has put in without."""
     value = (item.__pydantic_extra__ or {}).get(LINE_KEY)
     return value if isinstance(value, str) else ""
+
+
+def with_line(item: Item | Mapping[str, Any]) -> dict[str, Any]:
+    """Its content with a line's id, made if it has none."""
+    content = item.model_dump(mode="json", exclude_none=True) if isinstance(item, Item) else dict(item)
+    return {**content, LINE_KEY: content.get(LINE_KEY) or new_id()}
 
 
 def merged(base: Items, mine: Items, theirs: Items) -> Items:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -112,6 +112,7 @@ def watch(
     types: Annotated[str | None, typer.Option("--types", help="Only these event types (a,b).")] = None,
     start: Annotated[str, typer.Option("--from", help="now, earliest, or a cursor.")] = "now",
     count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    transport: Annotated[Literal["sse", "ws"], typer.Option(help="ws: over a WebSocket.")] = "sse",
     token: TokenOption = None,
 ) -> None:
     """Show events as they come. Keeps nothing.
@@ -124,7 +125,9 @@ def watch(
         chosen["orderID"] = order
     if types:
         chosen["eventTypes"] = [name.strip() for name in types.split(",")]
-    client = SyncClient(url, token=token, client_name="sync-client", filter=chosen, cache=False, start=start)
+    client = SyncClient(
+        url, token=token, client_name="sync-client", filter=chosen, cache=False, start=start, transport=transport
+    )
     _run(show_events(client, count=count))
 
 

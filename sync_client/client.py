@@ -42,11 +42,13 @@ from sync_client.subscriptions import Events, Subscriptions
 from sync_client.tokens import TokenProvider, Tokens
 from sync_client.transport import Transport
 from sync_client.upkeep import Upkeep
+from sync_client.websocket import SocketTransport
 from sync_core.filters import Filter
 
 if TYPE_CHECKING:  # a client without a replica does without the domain, whose import takes a while
     from sync_client.collections import Collection
     from sync_client.outbox import Outbox
+    from sync_client.session import Session
     from sync_client.shop import Shop
     from sync_core.domain.bays import Bay
     from sync_core.domain.orders import Order
@@ -78,6 +80,7 @@ class SyncClient:
     queues: "Collection[Queue]"
     bays: "Collection[Bay]"
     outbox: "Outbox"
+    session: "Session"
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class SyncClient:
             headers={"X-Client-ID": self.client_id, **self.options.headers},
             trust_env=self.options.trust_env,
         )
+        self._sockets = self._make_sockets() if self.options.transport == "ws" else None
         self._shop = self._make_shop() if self.options.replica else None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting: asyncio.Task[None] | None = None
@@ -230,7 +234,12 @@ class SyncClient:
             self._keeper, self.options, meter=self._meter, facts=self._intake.facts, stale_s=self._stale_s
         )
         self._gauges = Gauges(
-            self._driver, self._intake, self._keeper, delivered=self._attempts.counts, meter=self._meter
+            self._driver,
+            self._intake,
+            self._keeper,
+            delivered=self._attempts.counts,
+            meter=self._meter,
+            stream=self.options.transport,
         )
         if self._shop is not None:
             self._gauges.outbox = self._shop.courier.health
@@ -240,12 +249,25 @@ class SyncClient:
     def _make_shop(self) -> "Shop":
         from sync_client.shop import Shop
 
-        return Shop(self.options.replica, view=self.options.filter, rng=self._rng, age_s=self._stale_s)
+        return Shop(
+            self.options.replica,
+            view=self.options.filter,
+            client_id=self.client_id,
+            rng=self._rng,
+            age_s=self._stale_s,
+            user=self.options.subject,
+        )
 
     @property
     def _feed_filter(self) -> Filter:
         """What is asked of the server."""
         return self.options.filter if self._shop is None else self._shop.feed_filter
+
+    def _make_sockets(self) -> SocketTransport:
+        """Raises ConfigurationError where `websockets` is missing."""
+        options = self.options
+        headers = {"X-Client-ID": self.client_id, **options.headers}
+        return SocketTransport(self.base_url, verify=options.verify_tls, headers=headers, trust_env=options.trust_env)
 
     def _stale_s(self) -> float | None:
         """How long ago the server last said how things stand, for clients whose screens show that."""
@@ -265,6 +287,7 @@ class SyncClient:
             documents=None if self._shop is None else self._shop.replica,
             kinds=() if self._shop is None else self._shop.chosen,
             types=self.options.filter.event_types,
+            stream=self.options.transport,
             listens=lambda: bool(self._handlers) or bool(self._subscriptions.open()),
         )
 
@@ -282,6 +305,7 @@ class SyncClient:
             limits=Limits(first_byte_s=options.first_byte_s, poll_wait_s=options.poll_wait_s),
             breaker=Breaker(clock=time.monotonic, rng=self._rng),
             params={**params, **options.params},
+            sockets=self._sockets,
             rng=self._rng,
             changed=self._state_changed,
             is_behind=self._is_behind,
@@ -400,6 +424,8 @@ class SyncClient:
             return shop.collections[name]
         if shop is not None and name == "outbox":
             return shop.courier.outbox
+        if shop is not None and name == "session" and shop.session is not None:
+            return shop.session
         if not name.startswith("_"):
             _explain_absence(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
@@ -498,5 +524,7 @@ def _explain_absence(name: str) -> None:
 
     if name == "outbox" or SHOP.kind_of(name):
         raise NoReplica(f"this client keeps no {name}: make it with replica=True")
+    if name == "session":
+        raise NoReplica("this client keeps no session: make it with replica=SESSION_KINDS (sync_client.session)")
     if DOMAIN.kind_of(name):
         raise NoReplica(f'this client keeps no {name}: make it with replica=["{name}"]')

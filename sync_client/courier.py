@@ -117,6 +117,11 @@ class Courier:
         return self._keeper
 
     @property
+    def in_flight(self) -> str | None:
+        """The key of the command that was sent and has no answer."""
+        return self._keeper.in_flight
+
+    @property
     def unsettled(self) -> bool:
         """Whether an earlier run has sent commands whose fate is not known yet."""
         return self._keeper.unsettled

@@ -27,11 +27,13 @@ from sync_client.guard import LoopGuard, SleepDetector
 from sync_client.limits import DriverCounts, Limits
 from sync_client.logs import get_logger
 from sync_client.machine import step
+from sync_client.messages import MessageDecoder
 from sync_client.notes import Sink, Taken
 from sync_client.plain import through
 from sync_client.states import Activity, Do, Effect, Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
 from sync_client.transport import POLL_PATH, REQUEST_TIMEOUT_S, STREAM_PATH, Reply, Stream, Transport
+from sync_client.websocket import MessageStream, SocketTransport
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
 __all__ = ["Driver"]
@@ -53,7 +55,8 @@ _DUE: dict[Activity, Signal] = {
 
 
 class Driver:
-    """The connection of one client. *changed* is called after each change of state, with the machine before."""
+    """The connection of one client. *changed* is called after each change of state, with the machine before. With
+    *sockets* its streams are WebSockets."""
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Driver:
         stream_method: str = "GET",
         stream_body: bytes | None = None,
         decoder: SSEDecoder | None = None,
+        sockets: SocketTransport | None = None,
         rng: Rng = random.random,
         changed: Callable[[Machine, Machine, Happening], None] = lambda *_: None,
         honours_retry: bool = False,
@@ -85,6 +89,7 @@ class Driver:
         self._stream_method = stream_method
         self._stream_body = stream_body
         self._own_decoder = decoder
+        self._sockets = sockets
         self._rng = rng
         self._changed = changed
         self._honours_retry = honours_retry
@@ -290,6 +295,10 @@ class Driver:
                 self._report(activity, Signal.FIRST_BYTE_MISSED)
 
     def _open(self) -> Any:
+        if self._sockets is not None:
+            return self._sockets.stream(
+                params=self._params, last_event_id=self._sink.cursor, token=self._tokens.current
+            )  # fmt: skip
         return self._transport.stream(
             self._stream_path,
             params=self._params,
@@ -305,12 +314,14 @@ class Driver:
         return self._limits.first_byte_s + self._limits.first_byte_round_trips * self._round_trip_s
 
     async def _read(
-        self, activity: Activity, stream: Stream, deadline: asyncio.Timeout, loop: asyncio.AbstractEventLoop
+        self,
+        activity: Activity,
+        stream: Stream | MessageStream,
+        deadline: asyncio.Timeout,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         sink = self._sink
-        decoder = self._own_decoder
-        if decoder is None:
-            decoder = SSEDecoder(max_event_bytes=self._limits.max_event_bytes, last_event_id=sink.cursor)
+        decoder = self._own_decoder or self._new_decoder()
         decoder.start_stream()
         sink.stream_begins()
         begun = opened = sink.opens_with_headers and self._opened(activity)
@@ -346,7 +357,12 @@ class Driver:
             reason = str(exc)  # `retry` counts for a stream that is cut off as for one that ends
         self._ran_out(activity, decoder, opened=opened, reason=reason)
 
-    def _ran_out(self, activity: Activity, decoder: SSEDecoder, *, opened: bool, reason: str) -> None:
+    def _new_decoder(self) -> SSEDecoder | MessageDecoder:
+        if self._sockets is not None:
+            return MessageDecoder(last_event_id=self._sink.cursor)
+        return SSEDecoder(max_event_bytes=self._limits.max_event_bytes, last_event_id=self._sink.cursor)
+
+    def _ran_out(self, activity: Activity, decoder: SSEDecoder | MessageDecoder, *, opened: bool, reason: str) -> None:
         """The body is at its end, without a goodbye."""
         self.note_error(reason)
         activity = self._role(activity)

@@ -16,7 +16,7 @@ CONTROL_TYPES = frozenset({"connected", "heartbeat", "caught_up", "goodbye", "re
 class Event:
     """One event; what its envelope says, read when it is asked for.
 
-    ``id`` is None for an ephemeral event. ``source`` is "sse" or "polling".
+    ``id`` is None for an ephemeral event. ``source`` is "sse", "ws" or "polling".
     """
 
     __slots__ = ("__dict__", "_record")

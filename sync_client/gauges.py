@@ -13,20 +13,26 @@ from sync_core.times import iso_from_ms
 
 __all__ = ["Gauges", "health_at_rest"]
 
-_TRANSPORTS = {State.CONNECTED: "sse", State.POLLING: "polling"}
-
 
 class Gauges:
     """Of one running client."""
 
     def __init__(
-        self, driver: Driver, intake: Intake, keeper: Keeper, *, delivered: DeliveryCounts, meter: Meter
+        self,
+        driver: Driver,
+        intake: Intake,
+        keeper: Keeper,
+        *,
+        delivered: DeliveryCounts,
+        meter: Meter,
+        stream: str = "sse",
     ) -> None:
         self._driver = driver
         self._intake = intake
         self._keeper = keeper
         self._delivered = delivered
         self._meter = meter
+        self._stream = stream
         self.outbox: Callable[[], OutboxHealth] = OutboxHealth
         """What a client that gives commands has to tell of them."""
 
@@ -48,7 +54,7 @@ class Gauges:
             # The log's age as last told, plus the time since the server last said anything.
             stale_for_s=None if last_byte_s is None else last_byte_s + facts.tail_age_s,
             last_byte_s=last_byte_s,
-            transport=_TRANSPORTS.get(machine.state),
+            transport={State.CONNECTED: self._stream, State.POLLING: "polling"}.get(machine.state),
             caught_up=facts.caught_up,
             breaker=self._driver.breaker.state.value,
             queue_depth=self._keeper.backlog,

@@ -66,7 +66,7 @@ class Health:
     last_byte_s: float | None
     """How long ago the server last said anything."""
     transport: str | None
-    """"sse", "polling", or None."""
+    """"sse", "ws", "polling", or None."""
     caught_up: bool
     breaker: str
     queue_depth: int

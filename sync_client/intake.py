@@ -124,13 +124,15 @@ class Intake:
         documents: Documents | None = None,
         kinds: Sequence[str] = (),
         types: frozenset[str] = frozenset(),
+        stream: str = "sse",
         listens: Callable[[], bool] = lambda: True,
     ) -> None:
         """*documents* asks the feed for more than handlers do. *kinds* are those that were chosen, if any were: they
         are part of what is asked for. *types*, if any, are those that are for handlers; they are not kept at all as
-        long as nobody *listens*."""
+        long as nobody *listens*. *stream* is what carries the stream."""
         self._documents = documents
         self._types = types
+        self._stream = stream
         self._listens = listens
         self._keeper = keeper
         self._filter = filter_
@@ -461,7 +463,7 @@ class Intake:
             self._documents.stands(page.get("serverTime"))
         return Taken(behind=self._keeper.backlog_bytes > self._behind_bytes)
 
-    async def _store(self, arrivals: list[Arrival], *, cursor: str | None, source: str = "sse") -> None:
+    async def _store(self, arrivals: list[Arrival], *, cursor: str | None, source: str = "") -> None:
         """One commit: the events and the cursor behind them, which only moves forward."""
         moved = cursor if cursor is not None and self._moves(cursor) else None
         if moved is None and not arrivals:
@@ -470,7 +472,12 @@ class Intake:
         if self._documents is not None:
             arrivals = [arrival for arrival in arrivals if arrival.is_asked_for]
         batch = Batch(
-            arrivals, source=source, received_at_ms=time_ns() // 1_000_000, cursor=moved, known=known, documents=news
+            arrivals,
+            source=source or self._stream,
+            received_at_ms=time_ns() // 1_000_000,
+            cursor=moved,
+            known=known,
+            documents=news,
         )
         new = await self._keeper.commit(batch)
         if moved is not None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from sync_client.attempts import HandlerPolicy
 from sync_client.errors import ConfigurationError
@@ -58,6 +59,8 @@ class Options:
     """How long a poll may wait at the server for news, 0 to 30."""
     policy: Policy | None = None
     """All numbers of the state machine, for tests."""
+    transport: Literal["sse", "ws"] = "sse"
+    """What carries the stream; "ws" needs `pip install "order-sync[ws]"`. Polling stands in for either."""
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     verify_tls: bool = True
@@ -66,6 +69,8 @@ class Options:
 
     def __post_init__(self) -> None:
         faults = []
+        if self.transport not in ("sse", "ws"):
+            faults.append('transport: "sse" or "ws"')
         if isinstance(self.replica, str):
             faults.append(f'replica: True, or a list of names: ["{self.replica}"]')
         elif not isinstance(self.replica, bool):

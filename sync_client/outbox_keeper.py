@@ -209,6 +209,12 @@ class OutboxKeeper:
         return _commands(self.entries.values())
 
     @property
+    def in_flight(self) -> str | None:
+        """The key of the one that was sent and has no answer; it is the first."""
+        first = next((entry for entry in self.entries.values() if entry.is_pending), None)
+        return first.key if first is not None and first.state is OutboxState.IN_FLIGHT else None
+
+    @property
     def unsettled(self) -> bool:
         """Whether an earlier run has sent commands whose fate is not known yet."""
         return bool(self._unsettled) or self._journal.is_missing
@@ -283,7 +289,7 @@ class OutboxKeeper:
         entry = self.entries.get(key)
         if entry is None or entry.state is OutboxState.IN_FLIGHT:
             return None
-        command = replace(entry.command, key=_new_key(), given=given)
+        command = replace(entry.command, key=_new_key(), given=given, created_ms=self._wall_ms())
         leaning = guards.renamed(self.entries.values(), key, command.key)
         await self._journal.write(put=[replace(entry, command=command), *leaning], drop=[key])
         self._rename(key, command.key)

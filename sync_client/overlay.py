@@ -11,7 +11,7 @@ many wait, and an answer that is what was shown all the time costs those that co
 import heapq
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import count
 
 from sync_client.logs import get_logger
@@ -28,7 +28,7 @@ log = get_logger()
 class _Step:
     """One command at its *place* (they only grow)."""
 
-    __slots__ = ("added", "command", "made", "place", "read")
+    __slots__ = ("added", "command", "has_landed", "made", "place", "read")
 
     def __init__(self, command: PendingCommand, place: int) -> None:
         self.command = command
@@ -38,6 +38,7 @@ class _Step:
         self.made: Mapping[Ref, Known] = {}
         self.added: Mapping[Ref, int] = {}
         """How many versions it adds to what it changes."""
+        self.has_landed = False
 
 
 class Overlay:
@@ -53,16 +54,13 @@ class Overlay:
         """Who has asked for a document, in order; never empty."""
         self._makers: dict[Ref, list[_Step]] = {}
         """Who changes it, in order; never empty."""
-        self._landed: set[str] = set()
-        """Keys of commands that wait for nothing but their answer: what they have done is in the truth."""
         self._due: dict[int, _Step] = {}
         """What has to be run, by place."""
         self._stirred: set[Ref] = set()
 
     def replace(self, commands: Sequence[PendingCommand]) -> None:
         """These wait, in this order, and no others."""
-        self._landed &= {command.key for command in commands}
-        wanted = {command.key: command for command in commands if command.key not in self._landed}
+        wanted = {command.key: command for command in commands}
         for key in [key for key in self._steps if key not in wanted]:
             self._remove(key)
         kept = list(self._steps)
@@ -74,18 +72,24 @@ class Overlay:
                 step = self._steps[key] = _Step(command, next(self._places))
                 self._due[step.place] = step
 
-    def land(self, key: str, *, version_of: Callable[[Ref], int]) -> None:
-        """The feed was faster than the answer: if all that the command with that *key* does is in the truth (which has
-        these versions), it is not to be shown on top of that once more."""
+    def land(self, key: str, brought: Set[Ref]) -> None:
+        """The feed was faster than the answer: what the command with that *key* has made of what is *brought* is in the
+        truth. It is not run on top of that once more; of what is still to come the picture stays as it was."""
         step = self._steps.get(key)
-        if step is not None and all(version_of(ref) >= known.version for ref, known in step.made.items()):
-            self._landed.add(key)
-            self._remove(key)
+        if step is None:
+            return
+        left = {ref: known for ref, known in step.made.items() if ref not in brought}
+        gone = step.made.keys() - left.keys()
+        step.has_landed = True
+        step.added = {ref: count for ref, count in step.added.items() if ref in left}
+        self._due.pop(step.place, None)
+        self._file(step, read=frozenset(), made=left)
+        self._leave(step, gone)
 
     @property
-    def landed(self) -> frozenset[str]:
-        """Keys of commands that are not shown any more, since the feed has brought what they have done."""
-        return frozenset(self._landed)
+    def landed(self) -> dict[str, bool]:
+        """Commands, by key, that the feed has told of before their answer came; whether of all that they do."""
+        return {key: not step.made for key, step in self._steps.items() if step.has_landed}
 
     def changed(self, refs: Iterable[Ref]) -> None:
         """The truth about them is another."""
@@ -171,8 +175,12 @@ class Overlay:
         self._due.pop(step.place, None)
         made = step.made
         self._file(step, read=frozenset(), made={})
-        self._stirred |= made.keys()
-        for ref in made:
+        self._leave(step, made.keys())
+
+    def _leave(self, step: _Step, refs: Set[Ref]) -> None:
+        """*step* does not change *refs* any more."""
+        self._stirred |= refs
+        for ref in refs:
             self._call(ref, behind=step.place)
 
     def _file(self, step: _Step, *, read: frozenset[Ref], made: Mapping[Ref, Known]) -> None:

@@ -46,7 +46,8 @@ D_co = TypeVar("D_co", bound=Document, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[D_co]):
-    """A document as a screen sees it. *pending*: a command of this client has changed it and has no answer yet."""
+    """A document as a screen sees it. *pending*: a command of this client has changed it, and neither its answer nor
+    the feed has told so yet."""
 
     document: D_co
     pending: bool
@@ -86,6 +87,14 @@ class Replica:
         """Documents that this version of the program cannot read."""
         self.changed: Callable[[], None] = lambda: None
         """Called after every change."""
+        self.client_id = ""
+        """What events carry as clientID that this instance has caused."""
+        self.in_flight: Callable[[], str | None] = lambda: None
+        """The key of the command that was sent and is not answered; there is at most one."""
+        self._own: dict[Ref, int] = {}
+        """Versions that the feed says are of this instance's command in flight."""
+        self._answered_to: Cursor | None = None
+        """The place in the log behind the last command that was answered."""
 
     # -- what arrives -----------------------------------------------------------------------------------
 
@@ -97,7 +106,12 @@ class Replica:
 
     def of_event(self, envelope: Mapping[str, Any]) -> StoredDocument | None:
         """What an event says about a document."""
-        return documents.of_event(envelope, self.domain.kinds)
+        found = documents.of_event(envelope, self.domain.kinds)
+        if found is not None and self.client_id and envelope.get("clientID") == self.client_id:
+            answered = self._answered_to
+            if answered is None or answered.epoch != found.epoch or answered.seq < found.seq:
+                self._own[Ref(found.kind, found.id)] = found.version
+        return found
 
     def of_answer(self, answer: Mapping[str, Any], *, at: Cursor | None) -> list[StoredDocument]:
         """The documents of a command's answer; none where it is about another log than the one the feed is *at*.
@@ -107,10 +121,16 @@ class Replica:
         cursor = documents.cursor_of(answer)
         if cursor is None or (at is not None and at.epoch != cursor.epoch):
             return []
+        self._answered_to = cursor
         return [self._in_view(found) for found in documents.of_answer(answer, self.domain.kinds, cursor=cursor)]
 
     def of_refusal(self, current: Mapping[str, Any]) -> list[StoredDocument]:
-        """How documents stood when a command was refused. It may be long ago, so it only tells of known ones."""
+        """How documents stood when a command was refused. It may be long ago, so it only tells of known ones.
+
+        Nothing while a snapshot is due: the one that is under way may be older, and would take them back.
+        """
+        if self.due:
+            return []
         found = []
         for stored in documents.of_answer(current, self.domain.kinds, cursor=Cursor("", 0)):
             held = self._held[stored.kind].get(stored.id)
@@ -144,6 +164,7 @@ class Replica:
     ) -> None:
         """Make *news* the truth, and *pending* (if given) the commands that wait, in one step for whoever looks."""
         refs = {Ref(one.kind, one.id) for one in news}
+        own = {Ref(one.kind, one.id) for one in news if self._is_own(one)}
         for one in news:
             self._held[one.kind][one.id] = _Held(one)
             self.server_ms = max(self.server_ms, one.time_ms)
@@ -153,8 +174,23 @@ class Replica:
         self._overlay.changed(refs)
         if pending is not None:
             self._overlay.replace(pending)
+        if own and (sent := self.in_flight()) is not None:
+            self._overlay.land(sent, own)
         self._stirred |= refs
         self.changed()
+
+    def _is_own(self, one: StoredDocument) -> bool:
+        """Whether *one* is, or stands on, a version of this instance's that is news."""
+        ref = Ref(one.kind, one.id)
+        own = self._own.get(ref, 0)
+        if not self._version_of(ref) < own <= one.version:
+            return False
+        del self._own[ref]
+        return True
+
+    def _version_of(self, ref: Ref) -> int:
+        held = self._find(ref)
+        return 0 if held is None else held.version
 
     def set_pending(self, commands: Sequence[PendingCommand]) -> None:
         """These wait for their answers, in this order, and no others."""
@@ -192,6 +228,7 @@ class Replica:
     def _replace(self, stored: Iterable[StoredDocument]) -> None:
         before = self._held
         self._held = {kind: {} for kind in self.domain.kinds}
+        self._own.clear()
         for one in stored:
             if one.kind not in self._held:
                 continue  # of a newer version of this program
@@ -249,8 +286,7 @@ class Replica:
     def seen(self, ref: Ref) -> tuple[Known, Mapping[str, int]]:
         """What a person sees of it, and which waiting commands (by key) have added how many versions to that."""
         self._settle()
-        held = self._find(ref)
-        truth = Known(self.truth(ref), 0 if held is None else held.version)
+        truth = Known(self.truth(ref), self._version_of(ref))
         known = self._overlay.get(ref)
         return truth if known is None else known, self._overlay.added(ref)
 
@@ -288,6 +324,11 @@ class Replica:
 
     def _find(self, ref: Ref) -> _Held | None:
         return self._held.get(ref.kind, {}).get(ref.id)
+
+    @property
+    def landed(self) -> Mapping[str, bool]:
+        """Waiting commands, by key, that the feed has told of before their answer came; whether of all that they do."""
+        return self._overlay.landed
 
     def _settle(self) -> None:
         self._stirred |= self._overlay.settle()

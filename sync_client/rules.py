@@ -14,6 +14,8 @@ from sync_client.states import Activity, Do, Effect, Machine, State
 
 __all__ = ["RULES", "Rule"]
 
+_SPREAD = frozenset({"max_age", "access_changed"})
+"""Goodbyes that the server does not say to all at the same time: a pause would only cost news."""
 Rule = Callable[[Draft], None]
 RULES: dict[str, Rule] = {}
 """Rules by the names that the table uses."""
@@ -206,18 +208,22 @@ def reset(draft: Draft) -> None:
 
 @rule
 def goodbye(draft: Draft) -> None:
-    """The server ended it and said so: come back after the pause that it named. No failure."""
+    """The server ended it and said so. No failure: come back at once, or after the pause that it named for all."""
+    policy, reason, pause_s = draft.policy, draft.happening.reason, draft.happening.delay_s
     opened_s = draft.machine.opened_s
-    brief = opened_s is not None and draft.now_s - opened_s < draft.policy.brief_life_s
+    brief = opened_s is not None and draft.now_s - opened_s < policy.brief_life_s
     draft.set(opened_s=None, brief=draft.machine.brief + 1 if brief else 0)
-    _be_reconnecting(draft, draft.happening.reason)
-    pause_s = draft.happening.delay_s
-    if draft.machine.brief >= draft.policy.brief_goodbyes:
-        # Whatever it says: a token that is refused after the pause is renewed then.
-        delay_s = draft.policy.backoff.delay_s(draft.machine.brief, rng=draft.rng)
+    _be_reconnecting(draft, reason)
+    if draft.machine.brief >= policy.brief_goodbyes:
+        # Whatever it says: a token that is refused after the pause is renewed then. But there are tokens that are good
+        # for a second, and whoever has such ones must not wait longer each time.
+        attempt = 1 if reason == "token_expired" else draft.machine.brief
+        delay_s = policy.backoff.delay_s(attempt, rng=draft.rng)
         draft.start(Activity.RETRY_TIMER, delay_s=draft.wait_s(max(delay_s, pause_s or 0.0)))
-    elif draft.happening.reason == "token_expired":
+    elif reason == "token_expired":
         draft.start(Activity.TOKEN)
+    elif reason in _SPREAD:
+        _open(draft)
     else:
         draft.start(Activity.RETRY_TIMER, delay_s=draft.wait_s(draft.rng() if pause_s is None else pause_s))
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from sync_client.cart import Items
 from sync_core.domain.sessions import OrderSession
 
-__all__ = ["SaveState", "SessionConflict", "SessionView"]
+__all__ = ["SaveState", "SessionConflict", "SessionView", "parsed"]
 
 
 class SaveState(enum.StrEnum):
@@ -41,7 +43,19 @@ class SessionView:
 
     items: Items
     state: SaveState
+    is_kept: bool = True
+    """Whether all of it is on this machine's disk, or at the server."""
     session_id: str | None = None
     other_till: str | None = None
     conflict: SessionConflict | None = None
     problem: Mapping[str, Any] | None = None
+
+
+def parsed(content: Any) -> OrderSession | None:
+    """The session in an answer or a refusal; None for what is none (any more)."""
+    if not isinstance(content, dict) or content.get("deleted"):
+        return None
+    try:
+        return OrderSession.model_validate(content)
+    except ValidationError:
+        return None

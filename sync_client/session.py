@@ -7,34 +7,30 @@
         await cart.complete(payment={"method": "cash"})
 
 A change is in memory at once, in the outbox, on this machine's disk, half a second later at most, and from there it
-goes to the server. A kill of the program costs that half second; ``save`` costs nothing at all.
+goes to the server. A kill of the program costs that half second; after ``save`` it costs nothing.
 
-What makes it safe beside another till: every save names the version that the cart stands on, and of those before it
-that have no answer yet it names which they are (``leans``). Of another till's change this cart knows nothing until it
-has been taken into it, so the server refuses the save, and both are kept: what is here, on disk with the refused
-command, and what is there. A person says what becomes of them (``resolve``). Source: seed 004, domain-more.md C.
+Beside another till: the server refuses a save that does not know of what the other has done, and both are kept, what is
+here on this machine's disk, what is there at the server. A person says what becomes of them (``resolve``). How that is
+made sure of is in saves.py. Source: seed 004, domain-more.md C.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from sync_client.cart import LINE_KEY, Items, checked_items, line_id, merged
-from sync_client.errors import CacheUnwritable, ClientError, Closed, CommandFailed, OutboxFull
+from sync_client.cart import LINE_KEY, Items, checked_items, line_id, merged, with_line
+from sync_client.errors import CacheUnwritable, ClientError, Closed, OutboxFull
 from sync_client.ids import new_id
 from sync_client.logs import get_logger
-from sync_client.outbox_keeper import OutboxKeeper, Seen
-from sync_client.pending import OutboxEntry, OutboxState
+from sync_client.outbox_keeper import OutboxKeeper
 from sync_client.replica import Replica
+from sync_client.saves import Saves
 from sync_client.saving import SaveState, SessionConflict, SessionView
 from sync_client.sent import Sent
-from sync_core.domain import leaving, sessions
-from sync_core.domain.command import Command, CommandInput
+from sync_core.domain import leaving
+from sync_core.domain.command import Command
 from sync_core.domain.document import Ref
 from sync_core.domain.items import Item
 from sync_core.domain.sessions import OrderSession, SessionSlot, SessionStatus
@@ -46,23 +42,9 @@ SESSION_KINDS = ("order_sessions", "session_slots", "tabs", "transactions")
 DEBOUNCE_S = 0.5
 """A change waits so long for others, to be written together with them."""
 DISK_RETRY_S = 5.0
-SAVES = (sessions.create, sessions.update)
-LEAVES = (leaving.complete, leaving.assign_to_tab, leaving.logout, sessions.delete)
+CLOSE_S = 0.2
 
 log = get_logger()
-
-
-@dataclass(slots=True)
-class _Failure:
-    """A save that was refused; the outbox keeps it under *key*, with what the cart holds now."""
-
-    key: str
-    problem: Mapping[str, Any]
-    theirs: OrderSession | None
-
-    @property
-    def is_conflict(self) -> bool:
-        return self.problem.get("status") == 409
 
 
 class Session:
@@ -74,28 +56,24 @@ class Session:
         keeper: OutboxKeeper,
         *,
         check: Callable[[], None],
-        user: Callable[[], str],
+        caught_up: Callable[[], Awaitable[None]],
+        user: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._replica = replica
         self._keeper = keeper
         self._check = check
+        self._caught_up = caught_up
         self._default_user = user
         self._clock = clock
-        self.user = ""
-        self.till: str | None = None
-        self._id: str | None = None
+        self._saves = Saves(keeper, again=lambda: self._edited(self._items), stir=self.stir)
         self._items: Items = ()
-        self._written: Items = ()
-        """The very value that is on disk or at the server: while ``_items`` is another one there is something to do."""
-        self._base: OrderSession | None = None
-        """The server's state that the cart stands on, beneath what waits for its answer."""
-        self._waiting: list[Sent] = []
-        self._failure: _Failure | None = None
+        self._edits = 0
+        self._written = 0
+        """So many of the edits are on disk or at the server."""
+        self._changed_s = 0.0
         self._is_local = False
         self._disk_problem: Mapping[str, Any] | None = None
-        self._changed_s = 0.0
-        self._is_hurried = False
         self._lock = asyncio.Lock()
         self._bell = asyncio.Event()
         self._moved = asyncio.Event()
@@ -109,20 +87,25 @@ class Session:
         return self._items
 
     @property
+    def is_kept(self) -> bool:
+        """Whether all of it is on this machine's disk, or at the server."""
+        return self._edits == self._written
+
+    @property
     def state(self) -> SaveState:
-        if self._failure is not None or self._disk_problem is not None:
+        failure = self._saves.failure
+        if failure is not None or self._disk_problem is not None:
             if self._is_local:
                 return SaveState.LOCAL
-            is_conflict = self._failure is not None and self._failure.is_conflict
-            return SaveState.CONFLICT if is_conflict else SaveState.FAILED
-        if self._items is not self._written:
+            return SaveState.CONFLICT if failure is not None and failure.is_conflict else SaveState.FAILED
+        if not self.is_kept:
             return SaveState.CHANGED
-        return SaveState.WAITING if self._waiting else SaveState.SAVED
+        return SaveState.WAITING if self._saves.waiting else SaveState.SAVED
 
     @property
     def conflict(self) -> SessionConflict | None:
         """What is here and what is there, until somebody says what becomes of it."""
-        failure = self._failure
+        failure = self._saves.failure
         if failure is None or not failure.is_conflict:
             return None
         return SessionConflict(self._items, self._theirs(), failure.problem)
@@ -130,14 +113,17 @@ class Session:
     @property
     def other_till(self) -> str | None:
         """Where the session was last changed, if that is another till."""
-        till = None if self._base is None else self._base.tillId
-        return None if till in (None, self.till) else till
+        till = None if self._saves.base is None else self._saves.base.tillId
+        return None if till in (None, self._saves.till) else till
 
     @property
     def view(self) -> SessionView:
         """All of this at once."""
-        problem = self._disk_problem if self._failure is None else self._failure.problem
-        return SessionView(self._items, self.state, self._id, self.other_till, self.conflict, problem)
+        saves = self._saves
+        problem = self._disk_problem if saves.failure is None else saves.failure.problem
+        return SessionView(
+            self._items, self.state, self.is_kept, saves.session_id, self.other_till, self.conflict, problem
+        )  # fmt: skip
 
     async def watch(self) -> AsyncIterator[SessionView]:
         """How the cart stands, now and after each change, the newest only. Ends when the client is closed."""
@@ -159,52 +145,36 @@ class Session:
         *user* "": the client's ``subject``. Raises ClientError where there is none, and before the start.
         """
         self._check()
-        self.user = user or self._default_user()
-        if not self.user:
+        whose = user or self._default_user
+        if not whose:
             raise ClientError("say whose session: open(user=...), or make the client with subject=...")
-        self.till = None if till is None else str(till)
+        if self._saves.user:
+            await self.save()
+        self._saves.user, self._saves.till = whose, None if till is None else str(till)
         self._forget()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._replica.due and not self._has_ended:
-                    await self._moves()
+                await self._caught_up()
         self._restore()
         self.stir()
         return self.view
 
     def _forget(self) -> None:
         """The cart is empty, and of nobody's session."""
-        self._id, self._base, self._failure = None, None, None
-        self._items = self._written = ()
-        self._waiting = []
+        self._saves.forget()
+        self._items, self._written = (), self._edits
         self._is_local = False
 
     def _restore(self) -> None:
-        """What an earlier run of this program had not got through, else what the server has."""
-        saves = [entry for entry in self._keeper.entries.values() if self._is_save(entry)]
-        if not saves:
-            self._adopt(self._current() or self._left())
-            if self._base is not None and self._base.status is SessionStatus.PENDING_LOGOUT:
-                self._items = tuple(self._base.items)  # another value: that it is active again has to be saved
+        """What this machine has not got through, else what the server has."""
+        items = self._saves.restore()
+        if items is not None:
+            self._items, self._written = items, self._edits
             return
-        newest = saves[-1]
-        self._id = str(getattr(newest.given, "sessionID", ""))
-        self._items = self._written = tuple(getattr(newest.given, "items", ()))
-        for entry in saves:
-            if entry.is_pending:
-                self._follow(self._keeper.handle(entry.key))
-        if newest.state is OutboxState.FAILED:
-            self._failure = _Failure(newest.key, newest.problem or {}, None)
-
-    def _is_save(self, entry: OutboxEntry) -> bool:
-        """Whether it keeps a cart of this person that has not been left since."""
-        given = entry.given
-        return (
-            entry.command.command in SAVES
-            and getattr(given, "userId", None) == self.user
-            and getattr(given, "items", None) is not None
-            and getattr(given, "sessionID", None) not in self._being_left()
-        )
+        found = self._current() or self._left()
+        self._adopt(found)
+        if found is not None and found.status is SessionStatus.PENDING_LOGOUT:
+            self._edited(self._items)  # that it is active again has to be saved
 
     # -- editing ----------------------------------------------------------------------------------------
 
@@ -219,34 +189,52 @@ class Session:
 
     def change(self, line: str, **fields: Any) -> None:
         """Change fields of a line. Raises InvalidCommand, ClientError where there is no such line."""
-        self._line(line)
-        self.replace([{**_content(item), **fields} if line_id(item) == line else item for item in self._items])
+        self._check_line(line)
+        self.replace([{**with_line(item), **fields} if line_id(item) == line else item for item in self._items])
 
     def remove(self, line: str) -> None:
         """Take a line out. Raises ClientError where there is none."""
-        self._line(line)
+        self._check_line(line)
         self.replace([item for item in self._items if line_id(item) != line])
 
-    def _line(self, line: str) -> None:
+    def _check_line(self, line: str) -> None:
         if not any(line_id(item) == line for item in self._items):
             raise ClientError(f"there is no line {line[:80]} in the cart")
 
-    def replace(self, items: "list[Item | Mapping[str, Any]] | Items") -> None:
+    def replace(self, items: Iterable[Item | Mapping[str, Any]]) -> None:
         """Other items in place of all. Raises InvalidCommand, ClientError."""
         self._check()
-        if not self.user:
+        if not self._saves.user:
             raise ClientError("whose session is it? await open() first")
-        checked = checked_items([_with_line(item) for item in items])
-        if self._items is self._written:
-            self._changed_s = self._clock()
-        self._items = checked
+        self._edited(checked_items([with_line(item) for item in items]))
         self.stir()
+
+    def _edited(self, items: Items) -> None:
+        if self.is_kept:
+            self._changed_s = self._clock()
+        self._items = items
+        self._edits += 1
 
     async def save(self) -> None:
         """Return once everything is on this machine's disk. Raises CacheUnwritable, OutboxFull, Closed."""
         self._check()
-        while self._items is not self._written:
+        while not self.is_kept:
             await self._write()
+
+    async def _write(self) -> None:
+        async with self._lock:
+            items, edits = self._items, self._edits
+            if edits == self._written:
+                return
+            try:
+                await self._saves.put(items)
+            except (CacheUnwritable, OutboxFull) as exc:
+                self._disk_problem = {"type": "disk", "title": type(exc).__name__, "status": 0, "detail": str(exc)}
+                self.stir()
+                raise
+            self._written, self._disk_problem = edits, None
+            self._is_local = self._is_local and self._saves.failure is not None
+            self.stir()
 
     # -- leaving ----------------------------------------------------------------------------------------
 
@@ -268,14 +256,20 @@ class Session:
 
     async def _leave(self, command: Command, fields: dict[str, Any]) -> Sent:
         await self.save()
-        if self._failure is not None:
+        saves = self._saves
+        if saves.failure is not None:
             raise ClientError("the session is not as the server has it: resolve() that first")
-        if self._id is None:
+        if saves.session_id is None:
             raise ClientError("there is no session")
-        given = command.input.model_validate({"sessionID": self._id, **fields})
-        sent = await self._keeper.submit(command, given, seen=self._seen if command.guarded else None)
+        given = command.input.model_validate({"sessionID": saves.session_id, **fields})
+        async with self._lock:
+            left = self._items
+            sent = await self._keeper.submit(command, given, seen=saves.seen if command.guarded else None)
+            added = tuple(item for item in self._items if item not in left)  # in that very moment
+            self._forget()
+            if added:
+                self._edited(added)
         sent.then(lambda _: self.stir())
-        self._forget()
         self.stir()
         return sent
 
@@ -287,42 +281,119 @@ class Session:
         Raises ClientError where there is nothing to resolve, InvalidCommand where both are too much together, and what
         ``save`` raises.
         """
-        while self._waiting:  # what comes behind the refused one has its answer soon
+        saves = self._saves
+        while saves.waiting:  # what comes behind the refused one has its answer soon
             await self._moves()
-        failure = self._failure
-        if failure is None:
+        if saves.failure is None:
             raise ClientError("there is nothing to resolve")
-        theirs, base = self._theirs(), self._base
+        theirs, base = self._theirs(), saves.base
         there = () if theirs is None else theirs.items
         options = {"mine": self._items, "theirs": there, "both": merged(base.items if base else (), self._items, there)}
         items = checked_items(options[choice])
-        done = [entry.key for entry in self._keeper.entries.values() if self._is_save(entry)]
+        done = saves.refused_keys()
         self._forget()
-        self._base, self._id = theirs, None if theirs is None else theirs.sessionID
+        saves.stand_on(theirs)
         self._items = items
-        self._written = items if choice == "theirs" else ()
-        if choice != "theirs" and items is self._written:  # the empty cart is one value
-            self._items = tuple([*items])
-        await self.save()
-        for key in done:
-            with suppress(ClientError):
-                await self._keeper.discard(key)
+        if choice != "theirs":
+            self._edited(items)
+            await self.save()
+        await saves.discard(done)
         self.stir()
 
     async def retry(self) -> None:
         """Send once more what was refused, as it is here. Raises what ``resolve`` raises."""
-        if self._failure is not None:
+        if self._saves.failure is not None:
             await self.resolve("mine")
         await self.save()
 
     def go_on_locally(self) -> None:
         """Show no failure any more: the cart goes on with what is here, on this machine's disk if that takes it."""
-        self._is_local = self._failure is not None or self._disk_problem is not None
+        self._is_local = self._saves.failure is not None or self._disk_problem is not None
         self.stir()
+
+    # -- what the server has ----------------------------------------------------------------------------
+
+    def _session(self, session_id: str | None) -> OrderSession | None:
+        if session_id is None or session_id in self._saves.being_left():
+            return None
+        found = self._replica.truth(Ref(OrderSession.kind, session_id))
+        return found if isinstance(found, OrderSession) and found.is_open else None
+
+    def _current(self) -> OrderSession | None:
+        """The person's active session, else the one that this cart is of, if it can be gone on with."""
+        slot = self._replica.truth(Ref(SessionSlot.kind, self._saves.user))
+        active = self._session(slot.sessionID) if isinstance(slot, SessionSlot) else None
+        return active or self._session(self._saves.session_id)
+
+    def _left(self) -> OrderSession | None:
+        """The newest session that the person has left for later."""
+        known = (self._session(ref.id) for ref in self._replica.refs(OrderSession.kind))
+        left = [one for one in known if one is not None and one.userId == self._saves.user]
+        return max(left, key=lambda one: one.updatedAt, default=None)
 
     def _theirs(self) -> OrderSession | None:
         """The session as it stands elsewhere; None if there is none that could be gone on with."""
-        known, told = self._current(), None if self._failure is None else self._failure.theirs
+        known, failure = self._current(), self._saves.failure
+        told = None if failure is None else failure.theirs
         if known is None or (told is not None and told.sessionID == known.sessionID and told.version > known.version):
             known = told
         return known if known is not None and known.is_open else None
+
+    def _look(self) -> None:
+        """Follow what others do, while there is nothing here that the server does not have."""
+        saves = self._saves
+        if not saves.user or self._replica.due or saves.waiting or saves.failure or not self.is_kept:
+            return
+        if saves.kept():
+            self._restore()  # something was refused whose session seemed to be left
+        else:
+            self._adopt(self._current())
+
+    def _adopt(self, session: OrderSession | None) -> None:
+        """The cart is that session's, or empty."""
+        base = self._saves.base
+        if session is None:
+            self._forget()
+        elif base is None or (session.sessionID, session.version) != (base.sessionID, base.version):
+            self._saves.stand_on(session)
+            self._items = session.items
+
+    # -- running ----------------------------------------------------------------------------------------
+
+    def stir(self) -> None:
+        """Something may be another: here, in the outbox, or at the server."""
+        self._bell.set()
+        self._moved.set()
+
+    async def _moves(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    def end(self) -> None:
+        """Nothing more will be shown."""
+        self._has_ended = True
+        self.stir()
+
+    async def aclose(self) -> None:
+        """Keep what was put in last. Idempotent."""
+        with suppress(ClientError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self.save()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            self._look()
+            if self.is_kept:
+                continue
+            await asyncio.sleep(max(self._changed_s + DEBOUNCE_S - self._clock(), 0))
+            try:
+                await self.save()
+            except Closed:
+                return
+            except (CacheUnwritable, OutboxFull) as exc:
+                log.warning("session_unsaved", error=str(exc))
+                await asyncio.sleep(DISK_RETRY_S)
+                self._bell.set()

@@ -4,6 +4,7 @@ Made with the client, so that programs can name what they want before the start;
 it around the connection, then ``begin``. Nothing of it, nor of the domain, is imported by a client without.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from sync_client.pending import PendingCommand
 from sync_client.records import Arrival, Batch, Saved, StoredDocument
 from sync_client.replica import Replica
 from sync_client.sent import Sent
+from sync_client.session import SESSION_KINDS, Session
 from sync_client.snapshot import Snapshots
 from sync_client.states import State
 from sync_client.upkeep import HEARD_KEY
@@ -37,6 +39,9 @@ STANDS = frozenset({State.CONNECTED, State.POLLING})
 """The states in which plain requests have a chance."""
 
 
+LOOK_S = 0.02
+
+
 class Shop:
     """See the module. *age_s* tells how long ago the server last said how things stand; None before it did."""
 
@@ -46,7 +51,14 @@ class Shop:
     _snapshots: Snapshots
 
     def __init__(
-        self, chosen: bool | Iterable[str], *, view: Filter, rng: Rng, age_s: Callable[[], float | None]
+        self,
+        chosen: bool | Iterable[str],
+        *,
+        view: Filter,
+        client_id: str,
+        rng: Rng,
+        age_s: Callable[[], float | None],
+        user: str = "",
     ) -> None:
         """*chosen* are the kinds to be kept, by plural name; True: those of the shop. Raises ConfigurationError."""
         self.chosen: Sequence[str] = () if isinstance(chosen, bool) else tuple(chosen)
@@ -59,10 +71,17 @@ class Shop:
         self.replica = Replica(domain, view=view)
         self.watches = Watches(self.replica, fresh=lambda: self.fresh)
         self.courier = Courier(DOMAIN, self, rng=rng)
+        self.replica.client_id = client_id
+        self.replica.in_flight = lambda: self.courier.in_flight
         self.collections: Mapping[str, Collection[Document]] = {
             kind.plural: Collection(kind, self.replica, self.watches, self, domain.of(kind))
             for kind in domain.kinds.values()
         }
+        self.session: Session | None = None
+        if set(SESSION_KINDS) <= {kind.plural for kind in domain.kinds.values()}:
+            self.session = Session(
+                self.replica, self.courier.keeper, check=self.check, caught_up=self._caught_up, user=user
+            )  # fmt: skip
         self.feed_filter = _feed_filter(domain, view)
         """What is asked of the feed."""
 
@@ -94,6 +113,8 @@ class Shop:
 
         def changed() -> None:
             notify()
+            if self.session is not None:
+                self.session.stir()
             if self.replica.due:
                 self._snapshots.wake()
 
@@ -107,7 +128,8 @@ class Shop:
     def begin(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run beside the connection, by name."""
         self.watches.begin()
-        return {"snapshot": self._snapshots.run(), "outbox": self.courier.run()}
+        works = {"snapshot": self._snapshots.run(), "outbox": self.courier.run()}
+        return works if self.session is None else works | {"session": self.session.run()}
 
     def stir(self) -> None:
         """The connection may be in another state."""
@@ -117,9 +139,13 @@ class Shop:
     def end(self) -> None:
         """Nothing more will be shown."""
         self.watches.end()
+        if self.session is not None:
+            self.session.end()
 
     async def aclose(self) -> None:
         """Let go of the outbox, after what has begun was cancelled. Idempotent."""
+        if self.session is not None:
+            await self.session.aclose()
         await self.courier.aclose()
 
     # -- what collections ask (collections.Owner) ---------------------------------------------------------
@@ -143,6 +169,15 @@ class Shop:
     async def submit(self, command: Command, given: CommandInput, *, if_match: int | None) -> Sent:
         self.check()
         return await self.courier.submit(command, given, if_match=if_match)
+
+    async def _caught_up(self) -> None:
+        """Return once everything is in here that the server had told when this was asked."""
+        while self.replica.due or not self._intake.facts.caught_up:
+            await asyncio.sleep(LOOK_S)
+
+        async def nothing() -> None: ...
+
+        await self._intake.apart(nothing)  # behind what is being taken in
 
     # -- the picture (outbox_keeper.Picture) ------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from sync_client.errors import (
     Unauthorized,
 )
 
-__all__ = ["POLL_PATH", "STREAM_PATH", "Reply", "Stream", "Transport"]
+__all__ = ["POLL_PATH", "STREAM_PATH", "Reply", "Stream", "Transport", "checked_url", "default_tls"]
 
 API = "/api/v1"
 
@@ -90,12 +90,12 @@ class Transport:
     ) -> None:
         """Raises ConfigurationError for a URL that cannot be one of a server."""
         self._max_body_bytes = max_body_bytes
-        self._base = _checked_url(base_url)
+        self._base = checked_url(base_url)
         self._headers = [(k.encode("ascii"), v.encode("utf-8")) for k, v in (headers or {}).items()]
         self._request_timeout_s = request_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._client = httpx2.AsyncClient(
-            verify=_default_tls() if verify is True else verify,
+            verify=default_tls() if verify is True else verify,
             trust_env=trust_env,
             limits=httpx2.Limits(max_connections=20, max_keepalive_connections=4, keepalive_expiry=30),
         )
@@ -245,7 +245,7 @@ class Transport:
 
 
 @functools.cache
-def _default_tls() -> ssl.SSLContext:
+def default_tls() -> ssl.SSLContext:
     """One for all clients of the process: reading the certificates takes 20 ms each time."""
     return httpx2.create_ssl_context()
 
@@ -263,7 +263,8 @@ class _mapped:  # noqa: N801 - reads as what it does
             raise NetworkFailed(f"{type(exc).__name__}: {exc}".rstrip(": ")) from exc
 
 
-def _checked_url(base_url: str) -> httpx2.URL:
+def checked_url(base_url: str) -> httpx2.URL:
+    """The address of a server. Raises ConfigurationError for what cannot be one."""
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError) as exc:

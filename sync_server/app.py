@@ -55,6 +55,10 @@ from sync_server.log.base import EventLog, LogError, LogMisconfigured, LogUnavai
 from sync_server.log.open import open_log
 from sync_server.log.retention import Retention, enforce
 from sync_server.metrics import Metrics
+from sync_server.positions.intake import Intake
+from sync_server.positions.open import open_positions
+from sync_server.positions.routes import Positions
+from sync_server.positions.tracking import Tracking
 from sync_server.reference.routes import Reference
 from sync_server.sessions import DeletedUsers, stale_sessions
 from sync_server.settings import Settings
@@ -222,15 +226,25 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
         if settings.access.mode == "required":
             accounts = Accounts(settings.access, verifiers, domain=DOMAIN, event_log=event_log, appender=appender)
         with closing(accounts) if accounts is not None else nullcontext():
-            async with feed.run():
+            async with open_positions(settings.log) as position_store, feed.run():
                 dispatch = Dispatch(DOMAIN, appender, defaults=fueling_defaults(settings.fueling))
                 feed.spawn(_retain(event_log, settings, accounts, DeletedUsers(event_log, dispatch)))
                 sweeps = [offers_to_all(settings.fueling), stale_sessions(settings.sessions)]
                 feed.spawn(Sweeps(sweeps, event_log=event_log, dispatch=dispatch, wall_ms=_wall_ms).run())
+                positions = Intake(
+                    position_store,
+                    event_log,
+                    appender,
+                    feed,
+                    interval_ms=int(settings.positions.log_interval.total_seconds() * 1000),
+                    wall_ms=_wall_ms,
+                    spawn=feed.spawn,
+                )
+                feed.spawn(positions.watch())
                 if accounts is not None:
                     await accounts.begin(feed)
                 try:
-                    yield _application(settings, registry, event_log, appender, dispatch, feed, accounts)
+                    yield _application(settings, registry, event_log, appender, dispatch, feed, accounts, positions)
                 finally:
                     await appender.aclose()
     finally:
@@ -245,6 +259,7 @@ def _application(
     dispatch: Dispatch,
     feed: Feed,
     accounts: Accounts | None,
+    intake: Intake,
 ) -> Application:
     """The routes and what stands in front of them."""
     publish = Publish(registry, appender, feed)
@@ -260,9 +275,11 @@ def _application(
         metrics=feed.metrics,
     )
     documents = Documents(DOMAIN, event_log, wall_ms=_wall_ms)
+    positions = Positions(intake, event_log, wall_ms=_wall_ms)
     routes = [
         active_route(documents),
-        *documents.routes(),
+        *positions.routes(),
+        *positions.in_front_of(documents.routes()),
         *command_routes(dispatch),
         *Reference(
             DOMAIN, registry, version=importlib.metadata.version("order-sync"), access=accounts is not None
@@ -271,11 +288,11 @@ def _application(
         *Pages().routes(),
         *(accounts.routes if accounts is not None else [me_route()]),
     ]
+    socket_limits = SocketLimits.configured(settings.sockets, workers=settings.server.workers)
     sockets = [
         feed_route(feed, streams=limits.streams),
-        CashierSockets(dispatch, feed, event_log).route(
-            SocketLimits.configured(settings.sockets, workers=settings.server.workers)
-        ),
+        CashierSockets(dispatch, feed, event_log).route(socket_limits),
+        Tracking(intake, feed, event_log, wall_ms=_wall_ms).route(socket_limits),
     ]
     return Application(
         event_log,

@@ -32,6 +32,7 @@ __all__ = [
     "FeedSection",
     "FuelingSection",
     "LogSection",
+    "PositionsSection",
     "ReadableFile",
     "RetentionSection",
     "Section",
@@ -165,6 +166,12 @@ class FuelingSection(Section):
 
     offer_share: float = Field(0.3, gt=0, le=1)
     offer_to_all_after: Duration = timedelta(seconds=60)
+
+
+class PositionsSection(Section):
+    """How often the position of a vehicle that moves comes into the event log."""
+
+    log_interval: Duration = timedelta(seconds=30)
 
 
 class SocketsSection(Section):

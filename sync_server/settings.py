@@ -35,6 +35,7 @@ from sync_server.sections import (
     FeedSection,
     FuelingSection,
     LogSection,
+    PositionsSection,
     RetentionSection,
     ServerSection,
     SessionsSection,
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     events: EventsSection = EventsSection()
     fueling: FuelingSection = FuelingSection()
     sessions: SessionsSection = SessionsSection()
+    positions: PositionsSection = PositionsSection()
     sockets: SocketsSection = SocketsSection()
     access: AccessSection = AccessSection()
     limits: LimitsSection = LimitsSection()

@@ -9,6 +9,7 @@ import ipaddress
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from time import monotonic
 
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
@@ -184,6 +185,7 @@ class _Windows(Storage):
         return key if len(self._counts) < self._most else key.partition("/")[0]  # one for each rate
 
 
+@lru_cache(maxsize=4096)
 def address_key(host: str) -> str:
     """What of the address *host* is counted together: an IPv4 address, or an IPv6 network."""
     try:

@@ -181,8 +181,8 @@ class _Till:
         self._remember(answer)
         if wish.id is not None:
             versions = {item.id: item.version for item in answer.changed}
-            ack = {"type": "ack", "id": wish.id, "timestamp": _now(), "cursor": answer.cursor, "versions": versions}
-            await self._socket.send(ack)
+            # Without the cursor of its commit: what others did before that may still be on its way here.
+            await self._socket.send({"type": "ack", "id": wish.id, "timestamp": _now(), "versions": versions})
 
     def _call(self, wish: Wish) -> Call:
         key = None
@@ -221,8 +221,7 @@ def _current(problem: Problem, wish: Wish) -> dict[str, Any] | None:
     current: dict[str, Any] = problem.extensions.get("current", {})
     for device in [*current.get(Device.plural, ()), *([current[Device.kind]] if Device.kind in current else ())]:
         if device["deviceID"] == wish.device_id:
-            found: dict[str, Any] = device
-            return found
+            return {**device, "elapsedSeconds": Device.model_validate(device).elapsed_s(_now_ms())}
     return None
 
 

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -38,6 +38,17 @@ RETRY_AFTER_S = 2
 log = structlog.get_logger("sync_server.feed")
 
 
+class Guest(Protocol):
+    """Somebody with an open connection who may act over it, whether or not it is sent the feed."""
+
+    @property
+    def known_caller(self) -> Caller | None:
+        """Who it is, as far as that is known."""
+
+    def dismiss(self) -> None:
+        """End the connection."""
+
+
 class Feed:
     """The feed of this process. Use inside ``async with feed.run():``."""
 
@@ -54,6 +65,8 @@ class Feed:
         self.settings = settings
         self.metrics = metrics
         self.draining = False
+        self.guests: set[Guest] = set()
+        """Who is dismissed like readers, where it is none."""
         self._log = event_log
         self._registry = registry
         self._table = AccessTable(registry, domain)
@@ -162,8 +175,8 @@ class Feed:
 
     @property
     def callers(self) -> set[Caller]:
-        """All who are being sent something now, by a stream or a poll that waits."""
-        return {caller for hub in self._hubs.values() for caller in hub.callers}
+        """All who are being sent something now, by a stream or a poll that waits, and all guests."""
+        return {caller for hub in self._hubs.values() for caller in hub.callers} | self._guest_callers()
 
     def newcomers(self) -> set[Caller]:
         """Those of ``callers`` who may have come since this was last asked.
@@ -171,12 +184,18 @@ class Feed:
         Whoever grants access compares all with what it grants when that changes, and these every second: a request
         that was let in before a change may begin its stream after it.
         """
-        return {caller for hub in self._hubs.values() for caller in hub.newcomers()}
+        return {caller for hub in self._hubs.values() for caller in hub.newcomers()} | self._guest_callers()
+
+    def _guest_callers(self) -> set[Caller]:
+        return {guest.known_caller for guest in self.guests if guest.known_caller is not None}
 
     def dismiss(self, callers: Collection[Caller]) -> None:
         """End what *callers*, as they are, are being sent: their access has changed. They may come back."""
         for hub in list(self._hubs.values()):
             hub.dismiss(callers)
+        for guest in list(self.guests):
+            if guest.known_caller in callers:
+                guest.dismiss()
 
     @property
     def reader_count(self) -> int:
@@ -262,6 +281,8 @@ class Feed:
             share = 1.0 if left_s < DRAIN_STEP_S else DRAIN_STEP_S / left_s
             self._close_some(share, Goodbye.SHUTDOWN, retry_ms=(100, 1000))
             await asyncio.sleep(DRAIN_STEP_S)
+        for guest in list(self.guests):
+            guest.dismiss()
 
 
 async def _forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -24,6 +24,7 @@ from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.framing import Framing
 from sync_server.feed.newest import Newest
 from sync_server.feed.reader import Reader
+from sync_server.feed.replays import Replays
 from sync_server.feed.tail import Tail
 from sync_server.feed.turns import Turns
 from sync_server.feed.window import FeedEvent, thin
@@ -105,6 +106,7 @@ class Hub:
             arrived=self._spread,
             restarted=self._restart,
         )
+        self.replays = Replays(max_bytes=settings.window_bytes // 4)
         self.flushed = self.tail.seq
         self._dirty: list[Channel] = []
         self._pending_bytes = 0
@@ -151,6 +153,7 @@ class Hub:
         self._dirty.clear()
         self._pending_bytes = 0
         self.flushed = self.tail.seq
+        self.replays.clear()
         self.wake_polls()
         for reader in list(self.readers):
             try:

@@ -19,8 +19,9 @@ from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.framing import SSE, Framing
 from sync_server.feed.newest import Seen
 from sync_server.feed.pages import Hole
+from sync_server.feed.replays import Replay, end_of_piece, is_meeting_place
 from sync_server.feed.view import View
-from sync_server.feed.window import FeedEvent, piece, thin
+from sync_server.feed.window import PIECE_EVENTS, FeedEvent, piece, thin
 from sync_server.log.base import LogError
 
 if TYPE_CHECKING:
@@ -190,24 +191,45 @@ class Reader:
         self.channel = self._hub.channels.channel(self.view.sight.shared, self._framing)
         self._hub.join(self)
 
-    def _visible(self, events: list[FeedEvent]) -> bytes:
-        visible = thin(self.view.shown(events), self._hub.latest)
-        self._hub.count_deliveries(len(visible))
-        return self._framing.events(visible)
+    def _visible(self, events: list[FeedEvent], *, for_others: bool = False) -> bytes:
+        """The visible ones of *events*, which follow the cursor; kept *for_others* who come by here."""
+        hub, view = self._hub, self.view
+        visible = thin(view.shown(events), hub.latest)
+        hub.count_deliveries(len(visible))
+        body = self._framing.events(visible)
+        # Not what ends here only because there is no more yet: going on from here, one would meet nobody.
+        if for_others and (is_meeting_place(events[-1].seq) or events[-1].seq < hub.flushed):
+            sight, framing = self.channel.sight, self._framing
+            hub.replays.keep(
+                self.cursor, events, body, deliveries=len(visible), sight=sight, framing=framing, view=view
+            )
+        return body
 
     async def _catch_up(self, blocked: Blocked | None) -> None:
         """From the cursor to the live feed; the reader's own task."""
         hub = self._hub
         try:
             await self._drain(blocked)
+            meets_others = is_meeting_place(self.cursor)
             while True:
-                events = await self._next_events()
+                replay = self._replay() if meets_others else None
+                events = [] if replay is not None else await self._next_events()
                 await hub.turns.take()
-                if self._try_join():
+                # Not tried where it cannot be: the window would be copied from in vain, once for each piece.
+                if hub.flushed - self.cursor <= PIECE_EVENTS and self._try_join():
                     return
-                if events:
+                if replay is None and meets_others:
+                    replay = self._replay()  # of who had the turn before
+                if replay is not None:
+                    self.cursor = replay.last
+                    hub.count_deliveries(replay.deliveries)
+                    hub.metrics.replays.labels("shared").inc()
+                    await self._write(replay.body or self._sign_of_life())
+                elif events:
+                    body = self._visible(events, for_others=meets_others)
                     self.cursor = events[-1].seq
-                    await self._write(self._visible(events) or self._sign_of_life())
+                    meets_others = meets_others or is_meeting_place(self.cursor)
+                    await self._write(body or self._sign_of_life())
                 elif self.cursor < hub.tail.floor:
                     await self._write(self._reset_block(Reset.EXPIRED))
                 else:
@@ -241,10 +263,17 @@ class Reader:
                         return []
             else:
                 # Never beyond what was flushed: joining expects the cursor at or before it.
-                return piece([event for event in events if event.seq <= hub.flushed])
+                return piece(events[: min(hub.flushed, end_of_piece(self.cursor)) - self.cursor])
             await self._write(self._sign_of_life())
             await asyncio.sleep(LOG_RETRY_S * random.uniform(0.5, 1.5))
-        return tail.window.after(self.cursor, upto=hub.flushed)
+        return tail.window.after(self.cursor, upto=min(hub.flushed, end_of_piece(self.cursor)))
+
+    def _replay(self) -> Replay | None:
+        """What others at this cursor were sent."""
+        hub = self._hub
+        if self.cursor < hub.tail.floor:
+            return None
+        return hub.replays.after(self.cursor, sight=self.channel.sight, framing=self._framing, view=self.view)
 
     def _sign_of_life(self) -> bytes:
         """A heartbeat where one is due: an unreadable log, or a long way through hidden events, is no silence."""

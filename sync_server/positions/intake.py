@@ -25,7 +25,7 @@ from pydantic_core import to_json
 from sync_core.domain.document import Ref
 from sync_core.domain.vehicles import LOCATION_EVENT, Vehicle
 from sync_core.envelope import envelope_tail
-from sync_core.problems import Forbidden, NotFound, Problem, Unavailable
+from sync_core.problems import NotFound, Problem, Unavailable
 from sync_core.times import iso_from_ms
 from sync_server.access.caller import Caller
 from sync_server.feed.feed import Feed
@@ -40,10 +40,9 @@ __all__ = ["PERMISSION", "Intake", "location_of"]
 PERMISSION = "drive"
 BATCH_S = 0.1
 """A reader is sent at most so many pieces a second by it; a screen has nothing of more."""
-MAX_BATCH = 1000
+MAX_BATCH = 500
 MAX_WAITING = 20_000
 QUIET_MS = 2000
-WATCH_S = 1.0
 RETRY_AFTER_S = 2
 
 log = structlog.get_logger("sync_server.positions")
@@ -91,9 +90,7 @@ class Sighting:
 
     def event(self, vehicle: StoredDocument) -> NewEvent:
         """The event about it: found and seen by who finds and sees its *vehicle*."""
-        tail = envelope_tail(
-            to_json(location_of(self.place)).decode(), tags=vehicle.tags, client_id=self.client_id
-        )
+        tail = envelope_tail(to_json(location_of(self.place)).decode(), tags=vehicle.tags, client_id=self.client_id)
         reach = Reach(vehicle.kind, vehicle.id, 0, grants=vehicle.grants, audience=vehicle.audience)
         return NewEvent(LOCATION_EVENT, vehicle.tags, self.client_id, self.principal, tail, reach)
 
@@ -151,8 +148,7 @@ class Intake:
 
         Raises Forbidden, NotFound for a vehicle that the caller does not see, Unavailable.
         """
-        if not caller.rights.allows(PERMISSION):
-            raise Forbidden(f"This needs the permission {PERMISSION}, which you do not have.")
+        caller.rights.require(PERMISSION)
         lane = self._lanes.setdefault(caller.tenant, _Lane())
         if len(lane.waiting) >= MAX_WAITING:
             raise Unavailable("More positions come in than can be taken.", retry_after_s=RETRY_AFTER_S)
@@ -170,30 +166,28 @@ class Intake:
                 await self._take(tenant, reports)
         finally:
             lane.task = None
-            for report in lane.waiting:
-                report.refuse(Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S))
+            _refuse(lane.waiting, _closing())
             lane.waiting = []
 
     async def _take(self, tenant: str, reports: Sequence[Report]) -> None:
-        """One batch; whatever happens, all of its callers are told."""
+        """One batch; whatever becomes of it, all of its callers are told."""
         try:
-            await self._store(tenant, reports)
-        except (LogError, Problem) as exc:
-            problem = exc if isinstance(exc, Problem) else Unavailable(
-                "Positions cannot be stored now.", retry_after_s=RETRY_AFTER_S
-            )
-            for report in reports:
-                report.refuse(problem)
+            await self._settle(tenant, reports)
+        except Problem as problem:
+            _refuse(reports, problem)
+        except LogError:
+            _refuse(reports, Unavailable("Positions cannot be stored now.", retry_after_s=RETRY_AFTER_S))
         except Exception as exc:
             log.exception("positions_failed", tenant=tenant)
-            for report in reports:
-                report.refuse(exc)
-        finally:
-            for report in reports:
-                if not report.done.done():
-                    report.done.set_result(None)
+            _refuse(reports, exc)
+        except asyncio.CancelledError:
+            _refuse(reports, _closing())
+            raise
+        for report in reports:
+            if not report.done.done():
+                report.done.set_result(None)
 
-    async def _store(self, tenant: str, reports: Sequence[Report]) -> None:
+    async def _settle(self, tenant: str, reports: Sequence[Report]) -> None:
         vehicles = await self._vehicles(tenant, {report.place.vehicle_id for report in reports})
         newest: dict[str, Report] = {}
         for report in reports:
@@ -235,8 +229,9 @@ class Intake:
     async def watch(self) -> None:
         """Log the last position of vehicles that have gone quiet, until cancelled."""
         failing = False
+        watch_s = min(max(self._interval_ms / 10_000, 0.2), 10.0)
         while True:
-            await asyncio.sleep(WATCH_S * random.uniform(0.8, 1.2))
+            await asyncio.sleep(watch_s * random.uniform(0.8, 1.2))
             try:
                 for tenant in await self._log.tenants():
                     await self._log_quiet(tenant)
@@ -253,6 +248,15 @@ class Intake:
         places = await self.store.overdue(tenant, now_ms=now_ms, interval_ms=self._interval_ms, quiet_ms=QUIET_MS)
         if places:
             await self._append(tenant, [Sighting(place) for place in places])
+
+
+def _refuse(reports: Iterable[Report], reason: Exception) -> None:
+    for report in reports:
+        report.refuse(reason)
+
+
+def _closing() -> Unavailable:
+    return Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S)
 
 
 def _ref(place: Place) -> Ref:

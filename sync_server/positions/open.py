@@ -1,5 +1,8 @@
 """The configured position store."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from sync_server.positions.base import PositionStore
 from sync_server.positions.sqlite import SQLitePositions
 from sync_server.settings import LogSection
@@ -7,8 +10,17 @@ from sync_server.settings import LogSection
 __all__ = ["open_positions"]
 
 
-def open_positions(settings: LogSection) -> PositionStore:
-    """The store beside the event log that *settings* name, not yet opened."""
+@asynccontextmanager
+async def open_positions(settings: LogSection) -> AsyncIterator[PositionStore]:
+    """The store beside the event log that *settings* name. It connects when it is first used."""
+    store = _store_of(settings)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _store_of(settings: LogSection) -> PositionStore:
     if settings.store == "sqlite":
         path = settings.sqlite.path
         return SQLitePositions(path.with_name(f"{path.stem}.positions{path.suffix}"))

@@ -51,6 +51,7 @@ class SQLitePositions:
     """A PositionStore in one file."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection = Connection(path, "positions")
         self._opened = False
         self._closed = False
@@ -65,6 +66,13 @@ class SQLitePositions:
         if not self._opened:
             await self._connection.run(prepare)
             self._opened = True
+
+    async def _is_empty(self) -> bool:
+        """Whether nothing was ever put here. Who has no vehicles has no file either."""
+        if not self._opened and not self._path.exists():
+            return True
+        await self.open()
+        return False
 
     async def aclose(self) -> None:
         if not self._closed:
@@ -102,7 +110,7 @@ class SQLitePositions:
             db.executemany("UPDATE positions SET claimed_ms = ? WHERE id = ?", [(now_ms, row[0]) for row in rows])
             return [Place(*row[1:]) for row in rows]
 
-        return await self._write(overdue)
+        return [] if await self._is_empty() else await self._write(overdue)
 
     async def logged(self, tenant: str, places: Collection[Place]) -> None:
         rows = [(tenant, place.vehicle_id, place.at_ms) for place in places]
@@ -120,12 +128,14 @@ class SQLitePositions:
             found = [Found(Place(*row[:6]), distance_m(center, Vector(*row[6:]))) for row in rows]
             return [one for one in found if one.distance_m <= reach_m]
 
-        await self.open()
+        if await self._is_empty():
+            return []
         return await nearest(look, within_m=within_m, limit=limit)
 
     async def all(self, tenant: str, *, after: str = "", limit: int = 1000) -> list[Place]:
         statement = f"SELECT {_PLACE} FROM positions WHERE tenant = ? AND vehicle > ? ORDER BY vehicle LIMIT ?"
-        await self.open()
+        if await self._is_empty():
+            return []
         return await self._connection.run(
             lambda db: [Place(*row) for row in db.execute(statement, (tenant, after, limit))]
         )
@@ -137,8 +147,7 @@ class SQLitePositions:
             rows = (db.execute(statement, (tenant, vehicle_id)).fetchone() for vehicle_id in vehicle_ids)
             return [Place(*row) for row in rows if row is not None]
 
-        await self.open()
-        return await self._connection.run(get)
+        return [] if await self._is_empty() else await self._connection.run(get)
 
     async def forget(self, tenant: str, vehicle_ids: Collection[str]) -> None:
         rows = [(tenant, vehicle_id) for vehicle_id in vehicle_ids]

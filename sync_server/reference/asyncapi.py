@@ -140,6 +140,8 @@ def _document_data(event_type: EventType, kind: type[Document], schemas: Schemas
         "properties": {"deleted": {"const": True}, kind.kind: left},
         "required": ["deleted", kind.kind],
     }
+    if not any(command.target is kind for command in schemas.domain.commands):
+        return {"anyOf": [whole, gone]}  # it comes and goes with other documents
     if not deleting:
         return whole
     return gone if len(deleting) == len(makers) else {"anyOf": [whole, gone]}

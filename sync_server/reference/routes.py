@@ -20,6 +20,7 @@ from sync_server.reference.documents import document_operations
 from sync_server.reference.feed import feed_operations, service_operations
 from sync_server.reference.openapi import openapi_document
 from sync_server.reference.operation import Operation
+from sync_server.reference.positions import position_operations, with_near
 from sync_server.reference.schemas import Schemas
 from sync_server.reference.sessions import active_operation
 
@@ -69,7 +70,8 @@ class Reference:
         """Everything that the documents tell of."""
         schemas = self._schemas
         return (
-            *document_operations(schemas),
+            *with_near(document_operations(schemas)),
+            *position_operations(),
             *command_operations(schemas),
             active_operation(schemas),
             *feed_operations(schemas),

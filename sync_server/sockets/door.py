@@ -69,6 +69,7 @@ class Sockets:
             route, receive = await self._admit(scope, receive)
             with self._gate.stream(scope), self._counted(route):
                 socket = Socket(scope, receive, send, feed=self._feed, gate=self._gate, limits=route.limits)
+                self._feed.guests.add(socket)
                 await self._talk(route, socket)
         except Problem as problem:
             await problem_response(problem)(scope, receive, _with_headers(send, headers))
@@ -79,6 +80,7 @@ class Sockets:
                 raise
         finally:
             if socket is not None:
+                self._feed.guests.discard(socket)
                 socket.discard()
 
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[SocketRoute, Receive]:

@@ -243,6 +243,16 @@ class Socket:
         """Up to where this client was sent everything that is for it; None before it follows."""
         return None if self._reader is None else self._reader.cursor_text
 
+    @property
+    def known_caller(self) -> Caller | None:
+        """The same as ``caller``, or None."""
+        return self.caller if self.is_identified else None
+
+    def dismiss(self) -> None:
+        """Its access is no longer what it was, or the server ends. What it has just asked for is still done."""
+        if self._connection is not None and not self._closed and (self._reader is None or not self._reader.closed):
+            self._connection.finish(b"")
+
     def discard(self) -> None:
         """The socket is over: let go of the feed. Idempotent."""
         self._closed = True

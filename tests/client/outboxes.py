@@ -67,6 +67,7 @@ class Desk:
     """What the cache raises."""
 
     def __post_init__(self) -> None:
+        self.replica.load([], complete_to=Cursor("aaaaaaaa", 0), due="")
         self.keeper = OutboxKeeper(
             DOMAIN, picture=lambda: self, post=self.post, may_send=lambda: self.is_up, wall_ms=lambda: self.now_ms,
             note=self.notes.append,

@@ -52,14 +52,14 @@ def test_case(case: dict[str, Any]) -> None:
     for number, given in enumerate(case["steps"]):
         clock.now_s = began_s + given["at_s"]
         what, _, name = given["do"].partition(" ")
-        refused = False
+        refused = None
         for _ in range(given.get("times", 1)):
             try:
                 do(what, name)
             except BreakerOpen as exc:
-                refused = True
-                assert exc.retry_after_s == breaker.retry_in_s
-        found = (refused, breaker.state.value, round(breaker.retry_in_s, 6))
+                refused = exc
+        assert refused is None or refused.retry_after_s == breaker.retry_in_s
+        found = (refused is not None, breaker.state.value, round(breaker.retry_in_s, 6))
         assert found == (given.get("refused", False), given["state"], given["retry_in_s"]), f"step {number}"
 
 

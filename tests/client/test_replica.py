@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
+from sync_client.pending import PendingCommand
 from sync_client.records import DocumentState
 from sync_client.replica import FINISHED_FOR_MS, Entry, Replica
 from sync_core.cursor import Cursor
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.command import Changes, Unloaded
 from sync_core.domain.document import Document, Known, Ref
-from sync_core.domain.orders import Stage
+from sync_core.domain.orders import Order, Stage
+from sync_core.domain.queues import Queue
 from sync_core.filters import Filter
 from tests.client.stock import EPOCH, answer_of, envelopes, given, make_replica, page_of, seen, tell
 from tests.core.domain.shop import ITEM, Shop, open_shop
@@ -337,6 +339,15 @@ def test_an_old_refusal_changes_nothing() -> None:
     assert replica.newer(replica.of_refusal(current)) == []
 
 
+def test_a_refusal_tells_nothing_while_a_snapshot_is_due() -> None:
+    """The one that is under way may be older: what it lacks would vanish, and the feed show older versions again."""
+    shop, replica = open_shop(), make_replica()
+    tell(replica, envelopes(shop))
+    replica.demand("access", at=Cursor(EPOCH, len(shop.log)))
+    shop.do(orders.edit, orderID="o1", notes="theirs")
+    assert replica.of_refusal({"order": shop.order().content()}) == []
+
+
 # -- what waiting commands make of it ---------------------------------------------------------------------
 
 
@@ -527,6 +538,101 @@ def test_an_effect_outside_the_view_is_not_shown() -> None:
     replica = make_replica(view=Filter(tags=frozenset({"orderID=o1"})))
     replica.set_pending([given(orders.create, orderID="o1"), given(orders.create, orderID="o2")])
     assert sorted(seen(replica)) == ["order o1"]
+
+
+# -- the feed before the answer ---------------------------------------------------------------------------
+
+
+def count_up(changes: Changes, wish: Any) -> None:
+    """Done twice it shows: no command of the shop's is so."""
+    order = changes.get(Order, wish.orderID)
+    text = f"{order.status or ''}{wish.status}"
+    changes.put(order.model_copy(update={"status": text}), "status_update")
+    queue = changes.find(Queue, "q1")
+    if queue is not None:
+        changes.put(queue.model_copy(update={"name": f"{queue.name}{wish.status}"}), "queue_updated")
+
+
+COUNT_UP = dataclasses.replace(orders.set_status, rule=count_up)
+
+
+def own(shop: Shop, first: int) -> list[dict[str, Any]]:
+    """The events behind *first*, as caused by this client."""
+    return [envelope | {"clientID": "till#1"} for envelope in envelopes(shop, first)]
+
+
+def in_flight(shop: Shop, *commands: PendingCommand) -> tuple[Replica, int]:
+    """A replica of *shop* where *commands* wait and the first was sent and has been done; the log's head before."""
+    replica = make_replica()
+    tell(replica, envelopes(shop))
+    replica.client_id, replica.in_flight = "till#1", lambda: commands[0].key
+    replica.set_pending(commands)
+    before = len(shop.log)
+    shop.do(COUNT_UP, orderID="o1", status="a")
+    return replica, before
+
+
+def look(replica: Replica) -> tuple[str, str]:
+    queue = replica.get(Ref("queue", "q1"))
+    assert queue is not None
+    return order(replica).status, queue.document.model_dump()["name"]
+
+
+def test_what_the_feed_tells_before_the_answer_is_not_shown_twice() -> None:
+    shop = open_shop()
+    command = given(COUNT_UP, orderID="o1", status="a")
+    replica, before = in_flight(shop, command)
+    looks = [(*look(replica), order(replica).version, is_pending(replica))]
+    tell(replica, own(shop, before))
+    looks.append((*look(replica), order(replica).version, is_pending(replica)))
+    replica.apply((), pending=[])
+    looks.append((*look(replica), order(replica).version, is_pending(replica)))
+    assert looks == [("a", "Maina", 2, True), ("a", "Maina", 2, False), ("a", "Maina", 2, False)]
+
+
+def test_what_the_feed_tells_piece_by_piece_does_not_flicker() -> None:
+    shop = open_shop()
+    replica, before = in_flight(shop, given(COUNT_UP, orderID="o1", status="a"))
+    assert look(replica) == ("a", "Maina")
+    for event in own(shop, before):
+        tell(replica, [event])
+        assert look(replica) == ("a", "Maina")
+    assert replica.landed == {next(iter(replica.landed)): True}
+    assert seen(replica) == truth(shop)
+
+
+def test_those_behind_stand_on_what_the_feed_tells() -> None:
+    shop = open_shop()
+    later = given(COUNT_UP, orderID="o1", status="b")
+    replica, before = in_flight(shop, given(COUNT_UP, orderID="o1", status="a"), later)
+    assert look(replica) == ("ab", "Mainab")
+    tell(replica, own(shop, before))
+    assert look(replica) == ("ab", "Mainab")
+    assert replica.seen(O1)[1] == {later.key: 1}, "a person who edits now has seen version 2 and one of their own"
+    shop.do(orders.edit, orderID="o1", notes="theirs")
+    tell(replica, envelopes(shop, before))
+    assert (*look(replica), order(replica).notes) == ("ab", "Mainab", "theirs")
+
+
+@pytest.mark.parametrize("client_id", ["till#2", None])
+def test_what_others_do_ends_no_picture(client_id: str | None) -> None:
+    shop = open_shop()
+    replica, before = in_flight(shop, given(COUNT_UP, orderID="o1", status="b"))
+    tell(replica, [envelope | ({"clientID": client_id} if client_id else {}) for envelope in envelopes(shop, before)])
+    assert look(replica) == ("ab", "Mainab")
+
+
+def test_the_events_of_a_command_that_was_answered_end_the_picture_of_no_other() -> None:
+    """After a reset the feed may begin before them, and what they tell of may have been forgotten."""
+    shop = open_shop()
+    first, second = (given(COUNT_UP, orderID="o1", status=text) for text in "ab")
+    replica, before = in_flight(shop, first, second)
+    answer = {"cursor": f"{EPOCH}.{len(shop.log)}"}  # without documents: this client may not see them, say
+    assert replica.of_answer(answer, at=None) == []
+    replica.set_pending([second])
+    replica.in_flight = lambda: second.key
+    tell(replica, own(shop, before))
+    assert (look(replica), replica.landed) == (("ab", "Mainab"), {})
 
 
 # -- who is told ------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from sync_core.problems import NotFound, Problem, Unprocessable
 from tests.client.stock import EPOCH, answer_of, given, seen
 from tests.core.domain.shop import ITEM, Shop, open_shop
 
+OWN = "till#1"
 VIEWS = [Filter(), Filter(), Filter(tags=frozenset({"bayID=b1"})), Filter(tags=frozenset({"queueID=q1", "orderID=o2"}))]
 ORDERS, BAYS = ["o1", "o2", "o3"], ["b1", "b2"]
 WISHES: list[tuple[int, Command, dict[str, list[Any]]]] = [
@@ -56,6 +57,8 @@ class Till:
         self.rng = rng
         self.shop: Shop = open_shop(waiting_in=["o1", "o2"])
         self.shop.do(bays.create, bayID="b2", name="Second")
+        self.own_seqs: set[int] = set()
+        self.has_discarded = False
         self.view = rng.choice(VIEWS)
         self.cache = MemoryCache()
         self.replica = Replica(DOMAIN, view=self.view)
@@ -66,6 +69,8 @@ class Till:
         self.latest: dict[Ref, Document] = {}
         self.cursor = 0 if begun else self.head
         self.pending: list[PendingCommand] = []
+        self.replica.client_id = OWN
+        self.replica.in_flight = self.in_flight
         self.outcomes: dict[str, dict[str, Any]] = {}
         self.mail: deque[tuple[str, dict[str, Any]]] = deque()
         self.snapshot: tuple[Cursor, int, list[Ref], int] | None = None
@@ -105,7 +110,9 @@ class Till:
     def head(self) -> int:
         """The log's head; what is new in it is worked out as this view is shown it."""
         while len(self.events) < len(self.shop.log):
-            self.events.append(self.shown(from_json(self.shop.log[len(self.events)])))
+            is_own = len(self.events) + 1 in self.own_seqs
+            event = from_json(self.shop.log[len(self.events)]) | ({"clientID": OWN} if is_own else {})
+            self.events.append(self.shown(event))
         return len(self.events)
 
     def shown(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +150,17 @@ class Till:
             self.outcomes[command.key] = self.outcome(command)
         self.mail.append((command.key, self.outcomes[command.key]))
 
+    def in_flight(self) -> str | None:
+        key = self.pending[0].key if self.pending else ""
+        return key if key in self.outcomes else None
+
     def outcome(self, pending: PendingCommand) -> dict[str, Any]:
+        before = len(self.shop.log)
+        outcome = self.outcome_of(pending)
+        self.own_seqs |= set(range(before + 1, len(self.shop.log) + 1))
+        return outcome
+
+    def outcome_of(self, pending: PendingCommand) -> dict[str, Any]:
         fields = from_json(pending.given.model_dump_json(exclude_unset=True))
         try:
             return answer_of(self.shop, lambda: self.shop.do(pending.command, **fields))
@@ -178,6 +195,7 @@ class Till:
 
     def one_is_discarded(self) -> None:
         if self.pending:
+            self.has_discarded = True
             self.pending.remove(self.rng.choice(self.pending))
             self.replica.set_pending(self.pending)
 
@@ -255,14 +273,23 @@ class Till:
     def check(self) -> None:
         self.check_that_the_cache_would_show_the_same()
         self.check_that_nothing_older_is_shown()
+        self.check_that_what_landed_was_done()
         if self.replica.fresh and self.cursor == self.head:
             self.check_that_it_is_the_shop()
 
     def check_that_the_cache_would_show_the_same(self) -> None:
         anew = Replica(DOMAIN, view=self.view)
         anew.load(self.cache.documents(), complete_to=None, due=self.cache.load().snapshot_due)
-        anew.set_pending(self.pending)
+        landed = self.replica.landed
+        if not all(landed.values()):
+            return  # in the middle of a command that the feed tells of: no file has what was shown of the rest of it
+        anew.set_pending([command for command in self.pending if command.key not in landed])
         assert seen(self.replica) == seen(anew)
+
+    def check_that_what_landed_was_done(self) -> None:
+        """What the feed has told of is not shown on top any more: the server has done it."""
+        for key in self.replica.landed:
+            assert self.has_discarded or "cursor" in self.outcomes[key]  # else it may be one that nobody knows any more
 
     def check_that_nothing_older_is_shown(self) -> None:
         """Of what was deleted or went out of view, neither."""

@@ -10,6 +10,7 @@ from tests.dashboard.screen import Viewer
 from tests.dashboard.shop import Shop
 from tests.serving import Served, serving, sqlite_settings
 
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     """The real server on a free port, its log empty."""

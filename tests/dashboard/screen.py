@@ -19,8 +19,15 @@ OFFLINE = r"net::ERR_"
 """What Chromium says of requests that cannot go out, or were cut."""
 DEADLINE_MS = 15_000
 SHORTER = {
-    "states.js": {"baseS": 0.02, "capS": 0.2, "probeFirstS": 0.2, "probeMaxS": 0.4, "relapses": 99, "firstByteS": 0.4,
-                  "maxReconnectAttempts": 3},
+    "states.js": {
+        "baseS": 0.02,
+        "capS": 0.2,
+        "probeFirstS": 0.2,
+        "probeMaxS": 0.4,
+        "relapses": 99,
+        "firstByteS": 0.4,
+        "maxReconnectAttempts": 3,
+    },
     "group.js": {"SILENT_S": 3, "CHECK_LEADER_MS": 500, "STEAL_WITHIN_MS": 30},
     "leader.js": {"PING_MS": 500},
 }
@@ -65,7 +72,7 @@ class Screen:
         await expect(locator).to_be_hidden(timeout=timeout_s * 1000)
 
     async def equals(self, shop: Shop) -> None:
-        """Nothing is queued or refused, and the board shows the orders that the server holds, each once, in its lane."""
+        """Nothing is queued or refused, and the board has the orders that the server holds, each once, in its lane."""
         await self.until("orderSync.actions.list.map(({ state }) => state)", [])
         orders = await shop.orders()
         lanes = await self.page.locator(".lane").evaluate_all("(lanes) => lanes.map(({ dataset }) => dataset.column)")

@@ -40,7 +40,8 @@ COUNTS = """[...document.querySelectorAll('.lane-count')]
 KEYS = """() => new Promise((done) => {
   const beganMs = performance.now();
   const card = document.activeElement;
-  card.dispatchEvent(new KeyboardEvent('keydown', { key: card.nextElementSibling ? 'ArrowDown' : 'ArrowUp', bubbles: true }));
+  const key = card.nextElementSibling ? 'ArrowDown' : 'ArrowUp';
+  card.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
   requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - beganMs)));
 })"""
 

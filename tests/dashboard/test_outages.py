@@ -14,6 +14,7 @@ from tests.accounts.office import office
 from tests.dashboard.screen import Screen, Viewer
 from tests.dashboard.shop import Shop
 from tests.dashboard.test_shell import log_in
+from tests.js.test_tabs import begin_a_new_log
 from tests.servers import SyncServer
 from tests.serving import Served, serving, sqlite_settings
 
@@ -94,21 +95,24 @@ async def test_the_server_is_killed_under_the_hand(browser: Browser, tmp_path: P
 
 async def test_answers_are_lost(browser: Browser, served: Served) -> None:
     """What was done is asked for again, by the same key, and not done again."""
-    async with FaultProxy("127.0.0.1", served.port) as proxy, shop_of(served.url) as shop:
-        async with Viewer(browser, proxy.url) as viewer:
-            viewer.expected.append(r"net::ERR_")
-            screen = await viewer.open()
-            proxy.plain.cut_after_bytes = 20
-            await ask_to_begin(screen, "N2")
-            await ask_to_begin(screen, "N8")
-            await screen.shows(screen.card("N8").locator(".badge-queued"))
-            async with asyncio.timeout(10):
-                while not await shop.moves_of("N2"):
-                    await asyncio.sleep(0.05)
-            proxy.plain.clear()
-            await screen.equals(shop)
-            assert (await shop.moves_of("N2"), await shop.moves_of("N8")) == (["in_progress"], ["in_progress"])
-            assert viewer.complaints() == []
+    async with (
+        FaultProxy("127.0.0.1", served.port) as proxy,
+        shop_of(served.url) as shop,
+        Viewer(browser, proxy.url) as viewer,
+    ):
+        viewer.expected.append(r"net::ERR_")
+        screen = await viewer.open()
+        proxy.plain.cut_after_bytes = 20
+        await ask_to_begin(screen, "N2")
+        await ask_to_begin(screen, "N8")
+        await screen.shows(screen.card("N8").locator(".badge-queued"))
+        async with asyncio.timeout(10):
+            while not await shop.moves_of("N2"):
+                await asyncio.sleep(0.05)
+        proxy.plain.clear()
+        await screen.equals(shop)
+        assert (await shop.moves_of("N2"), await shop.moves_of("N8")) == (["in_progress"], ["in_progress"])
+        assert viewer.complaints() == []
 
 
 async def test_the_network_goes_and_comes(viewer: Viewer, shop: Shop) -> None:
@@ -127,41 +131,47 @@ async def test_the_network_goes_and_comes(viewer: Viewer, shop: Shop) -> None:
 
 
 async def test_a_proxy_blocks_streams_for_a_while(browser: Browser, served: Served) -> None:
-    async with FaultProxy("127.0.0.1", served.port) as proxy, shop_of(served.url) as shop:
-        async with Viewer(browser, proxy.url) as viewer:
-            viewer.expected.append(BLOCKED)
-            await viewer.hasten()
-            screen = await viewer.open()
-            proxy.stream.status = 503
-            proxy.cut_all()
-            await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling", timeout=15_000)
-            await expect(screen.page.locator(".banner")).to_contain_text("The live stream is blocked")
-            await work_on(shop)
-            await ask_to_begin(screen, "N2")
-            await screen.equals(shop)
-            await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling")
-            proxy.stream.clear()
-            await screen.live()
-            await shop.stage("N8", "in_progress")
-            await screen.equals(shop)
-            assert await shop.moves_of("N2") == ["in_progress"]
-            assert viewer.complaints() == []
+    async with (
+        FaultProxy("127.0.0.1", served.port) as proxy,
+        shop_of(served.url) as shop,
+        Viewer(browser, proxy.url) as viewer,
+    ):
+        viewer.expected.append(BLOCKED)
+        await viewer.hasten()
+        screen = await viewer.open()
+        proxy.stream.status = 503
+        proxy.cut_all()
+        await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling", timeout=15_000)
+        await expect(screen.page.locator(".banner")).to_contain_text("The live stream is blocked")
+        await work_on(shop)
+        await ask_to_begin(screen, "N2")
+        await screen.equals(shop)
+        await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling")
+        proxy.stream.clear()
+        await screen.live()
+        await shop.stage("N8", "in_progress")
+        await screen.equals(shop)
+        assert await shop.moves_of("N2") == ["in_progress"]
+        assert viewer.complaints() == []
 
 
 async def test_a_proxy_holds_streams_back(browser: Browser, served: Served) -> None:
     """Nothing fails then, and nothing comes."""
-    async with FaultProxy("127.0.0.1", served.port) as proxy, shop_of(served.url) as shop:
-        async with Viewer(browser, proxy.url) as viewer:
-            await viewer.hasten()
-            proxy.stream.buffered = True
-            screen = await viewer.open(live=False)
-            await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling", timeout=15_000)
-            await work_on(shop)
-            await screen.equals(shop)
-            proxy.stream.clear()
-            await screen.live()
-            await screen.equals(shop)
-            assert viewer.complaints() == []
+    async with (
+        FaultProxy("127.0.0.1", served.port) as proxy,
+        shop_of(served.url) as shop,
+        Viewer(browser, proxy.url) as viewer,
+    ):
+        await viewer.hasten()
+        proxy.stream.buffered = True
+        screen = await viewer.open(live=False)
+        await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling", timeout=15_000)
+        await work_on(shop)
+        await screen.equals(shop)
+        proxy.stream.clear()
+        await screen.live()
+        await screen.equals(shop)
+        assert viewer.complaints() == []
 
 
 async def test_the_log_is_another_one(browser: Browser, tmp_path: Path) -> None:
@@ -172,8 +182,7 @@ async def test_the_log_is_another_one(browser: Browser, tmp_path: Path) -> None:
             screen = await viewer.open()
             await screen.shows(screen.card("N0"))
             await asyncio.to_thread(server.kill)
-            for file in tmp_path.glob("sync.db*"):
-                file.unlink()
+            await asyncio.to_thread(begin_a_new_log, tmp_path)
             await asyncio.to_thread(server.start)
             await shop.order("other", customer={"name": "of the new log"})
             await shop.order("N0", customer={"name": "with an old name"})
@@ -187,19 +196,22 @@ async def test_the_log_is_another_one(browser: Browser, tmp_path: Path) -> None:
 
 async def test_the_tab_sleeps(browser: Browser, served: Served) -> None:
     """Longer than its connection lives: no script runs in it, as on a tablet that lies in a drawer."""
-    async with FaultProxy("127.0.0.1", served.port) as proxy, shop_of(served.url) as shop:
-        async with Viewer(browser, proxy.url) as viewer:
-            viewer.expected.append(r"net::ERR_")
-            screen = await viewer.open()
-            async with screen.asleep():
-                proxy.cut_all()
-                await work_on(shop)
-            await screen.equals(shop)
-            async with screen.asleep():  # and one that its connection outlives
-                await shop.stage("N8", "in_progress")
-            await screen.equals(shop)
-            await screen.live()
-            assert viewer.complaints() == []
+    async with (
+        FaultProxy("127.0.0.1", served.port) as proxy,
+        shop_of(served.url) as shop,
+        Viewer(browser, proxy.url) as viewer,
+    ):
+        viewer.expected.append(r"net::ERR_")
+        screen = await viewer.open()
+        async with screen.asleep():
+            proxy.cut_all()
+            await work_on(shop)
+        await screen.equals(shop)
+        async with screen.asleep():  # and one that its connection outlives
+            await shop.stage("N8", "in_progress")
+        await screen.equals(shop)
+        await screen.live()
+        assert viewer.complaints() == []
 
 
 async def test_the_leading_tab_of_eight_dies(viewer: Viewer, shop: Shop, served: Served) -> None:
@@ -238,23 +250,26 @@ async def test_the_session_ends(browser: Browser, tmp_path: Path) -> None:
     """The stream is closed with it; after the login the board goes on, and what was asked for meanwhile is done."""
     async with office(tmp_path) as accounts:
         await accounts.add_user("ann", "cashier")
-    async with serving(sqlite_settings(tmp_path, access=ACCESS | {"session": "4s"})) as served:
-        async with Viewer(browser, served.url) as viewer, Shop(served.url, role="admin") as shop:
-            viewer.expected.append("401")
-            await stock(shop)
-            screen = await viewer.open(live=False)
-            await log_in(screen, "ann")
-            await screen.live()
-            await screen.shows(screen.page.get_by_text("Your session has ended"))
-            await work_on(shop)
-            await screen.page.evaluate(
-                "void orderSync.send('orders.changeStage', { orderID: 'N2', newStage: 'in_progress' })"
-            )
-            await screen.shows(screen.card("N2", "in_progress").locator(".badge-queued"))
-            await log_in(screen, "ann")
-            await screen.equals(shop)
-            assert await shop.moves_of("N2") == ["in_progress"]
-            assert viewer.complaints() == []
+    async with (
+        serving(sqlite_settings(tmp_path, access=ACCESS | {"session": "4s"})) as served,
+        Viewer(browser, served.url) as viewer,
+        Shop(served.url, role="admin") as shop,
+    ):
+        viewer.expected.append("401")
+        await stock(shop)
+        screen = await viewer.open(live=False)
+        await log_in(screen, "ann")
+        await screen.live()
+        await screen.shows(screen.page.get_by_text("Your session has ended"))
+        await work_on(shop)
+        await screen.page.evaluate(
+            "void orderSync.send('orders.changeStage', { orderID: 'N2', newStage: 'in_progress' })"
+        )
+        await screen.shows(screen.card("N2", "in_progress").locator(".badge-queued"))
+        await log_in(screen, "ann")
+        await screen.equals(shop)
+        assert await shop.moves_of("N2") == ["in_progress"]
+        assert viewer.complaints() == []
 
 
 async def test_twenty_actions_survive_a_reload(viewer: Viewer, shop: Shop) -> None:

@@ -69,6 +69,41 @@ async def test_nothing_keeps_people_from_using_it(
         assert viewer.complaints() == []
 
 
+@pytest.mark.parametrize(("width", "locale"), [(320, "en"), (390, "ar"), (800, "en"), (1000, "ar"), (1600, "en")])
+async def test_every_page_is_led_to_however_narrow_it_is(
+    browser: Browser, served: Served, width: int, locale: str
+) -> None:
+    viewport = {"width": width, "height": 800}
+    async with Viewer(browser, served.url, viewport=viewport, locale=locale, has_touch=True) as viewer:
+        screen = await viewer.open()
+        nav, more = screen.page.locator(".nav"), screen.page.locator(".nav-more")
+        pages = await nav.locator("a").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))")
+        assert len(pages) >= 5
+        box = await nav.bounding_box()
+        assert box is not None
+        reached = []
+        for link in await nav.locator("a:visible").all():
+            place = await link.bounding_box()
+            assert place is not None
+            assert place["x"] >= box["x"] - 1
+            assert place["x"] + place["width"] <= box["x"] + box["width"] + 1
+            assert place["width"] >= 44
+            await link.click()
+            reached.append(await screen.page.evaluate("location.hash"))
+        hidden = len(pages) - len(reached)
+        await expect(more).to_be_visible(visible=hidden > 0)
+        for number in range(hidden):
+            await more.click()
+            item = screen.page.get_by_role("menuitem").nth(number)
+            name = await item.inner_text()
+            await item.click()
+            await expect(more).to_have_text(name)  # where it led to is where we are
+            await expect(more).to_have_attribute("aria-current", "page")
+            reached.append(await screen.page.evaluate("location.hash"))
+        assert reached == pages
+        assert viewer.complaints() == []
+
+
 async def test_dialogs_and_menus_can_be_used_by_all(viewer: Viewer, shop: Shop) -> None:
     await shop.order("A")
     screen = await viewer.open()

@@ -250,7 +250,8 @@ async def test_rest_and_sockets_change_the_same_documents(start: Start) -> None:
         await shop.do("POST", "/devices/pc1/orders", {"orders": [{"name": "شاي", "price": "0.50"}]})
         added = await client.next()
         assert (added["type"], added["orders"][0]["price"]) == ("order_added", 0.5)
-        await client.say({"type": "order_updated", "deviceId": "pc1", "orderIndex": 0, "data": {"price": 0.75}})
+        change = {"type": "order_updated", "deviceId": "pc1", "orderIndex": 0, "data": {"price": 0.75}}
+        assert (await client.ask(change | {"id": "1"}))["type"] == "ack"
         async with till(served) as other:
             assert other.seen[-1]["data"]["orders"][0]["price"] == 0.75
         assert (await shop.device("pc1"))["orders"][0]["price"] == "0.75"

@@ -53,7 +53,7 @@ async def test_resets_are_counted_by_their_reason(start_sqlite: Start) -> None:
 
 async def test_replays_are_counted_by_their_source(start_sqlite: Start) -> None:
     async with start_sqlite() as served:
-        await served.stages(300)
+        await served.stages(100)
     async with start_sqlite() as served:
 
         async def replayed(cursor: str) -> list[float]:
@@ -61,7 +61,7 @@ async def test_replays_are_counted_by_their_source(start_sqlite: Start) -> None:
                 await opened.until("caught_up")
             return [sample(served, "sync_replays_total", source=source) for source in ("log", "pages", "window")]
 
-        head = (await served.hub()).cursor_text(300)
+        head = (await served.hub()).cursor_text(100)
         assert await replayed(head) == [0, 0, 0]
         assert await replayed("earliest") == [1, 0, 0]
         assert await replayed("earliest") == [1, 1, 0]

@@ -30,6 +30,13 @@ KINDS = {"order": "order_updated", "queue": "queue_updated", "bay": "job_progres
 VIEW = {"order": "view_orders", "queue": "view_queues", "bay": "view_bays"}
 LOG_PATH, WINDOW_PATH = 3000, 16 * 1024 * 1024
 
+
+@pytest.fixture(autouse=True)
+def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the logs of these tests are several, which readers share."""
+    monkeypatch.setattr("sync_server.feed.replays.SPAN", 8)
+
+
 Told = tuple[int, str, int]
 """What a reader was told: the event's seq, its type or "removed", the document's version (0: none)."""
 

@@ -66,6 +66,15 @@ def test_a_sample_is_no_access() -> None:
     assert stranger.shows(offer(1, 1.0)) is None
 
 
+def test_who_has_the_permission_that_spares_is_told_in_any_case() -> None:
+    editor = view_of(rights=Rights(frozenset({"view_orders", "edit_fuel_order"}), frozenset({"role:fueler"})))
+    spared = [offer(seq, 0.01)._replace(spares="edit_fuel_order") for seq in range(1, 20)]
+    assert all(editor.shows(one) is one for one in spared)
+    assert not all(view_of(rights=FUELERS).shows(one) is one for one in spared)
+    stranger = view_of(rights=Rights(frozenset({"edit_fuel_order"}), frozenset({"role:fueler"})))
+    assert [stranger.shows(one) for one in spared] == [None] * 19, "it is no access either"
+
+
 def test_without_access_control_nothing_is_thinned() -> None:
     assert all(view_of().shows(offer(seq, 0.01)) is not None for seq in range(1, 20))
 

@@ -95,6 +95,12 @@ def test_a_change_that_takes_something_away_has_a_removal_with_what_was_before()
     assert removal.sample is None
 
 
+def test_a_type_says_who_is_spared_from_the_draw() -> None:
+    offer = stored(7)._replace(event_type="new_unclaimed_order", reach=Reach("fuel_order", "F", 1, sample=0.5))
+    assert encode("k3f9a2c1", offer, TABLE).spares == "edit_fuel_order"
+    assert encode("k3f9a2c1", stored(8)._replace(reach=Reach("order", "A", 1, sample=0.5)), TABLE).spares is None
+
+
 def test_an_event_that_is_judged_by_a_document_needs_the_permission_for_it() -> None:
     about = Reach("bay", "1", 0, grants=("bayID=1",))
     encoded = encode("k3f9a2c1", stored(7)._replace(reach=about), TABLE)

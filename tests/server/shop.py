@@ -12,12 +12,28 @@ from tests.server.publishing import POLL, head, read
 
 API = "/api/v1"
 ITEM: dict[str, Any] = {"sku": "WASH-L", "name": "Large wash", "quantity": 2, "unitPrice": "12.50"}
+TRANSPORT: dict[str, Any] = {
+    "customerID": "acme",
+    "pickup": {"type": "Point", "coordinates": [35.5018, 33.8938]},
+    "delivery": {"type": "Point", "coordinates": [35.8497, 34.4367]},
+    "price": "120",
+}
+_VIN_LETTERS = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"
 _numbers = itertools.count(1)
 
 
 def new_id(prefix: str) -> str:
     """An id that no other test has."""
     return f"{prefix}-{next(_numbers)}-{uuid.uuid4().hex[:6]}"
+
+
+def new_vin() -> str:
+    """A VIN that no other test has."""
+    number, letters = uuid.uuid4().int, []
+    for _ in range(17):
+        number, digit = divmod(number, len(_VIN_LETTERS))
+        letters.append(_VIN_LETTERS[digit])
+    return "".join(letters)
 
 
 class Shop:
@@ -53,6 +69,21 @@ class Shop:
         assert reply.status_code == 200, reply.text
         found: dict[str, Any] = reply.json()
         return found
+
+    def vehicle(self, **more: Any) -> str:
+        """A new vehicle with a VIN and a plate that no other has."""
+        given = {
+            "vin": new_vin(),
+            "plateNumber": new_id("B")[:28],
+            "make": "MB",
+            "model": "Sprinter",
+            "fuelNorm": "9.5",
+        }
+        return str(self.do("POST", "/vehicles", given | more)["vehicle"]["vehicleID"])
+
+    def driver(self) -> str:
+        """A new driver who drives nothing."""
+        return str(self.do("POST", "/drivers", {"userID": new_id("driver"), "name": "Dan"})["driver"]["userID"])
 
     def order(self, *, items: int = 1, **fields: Any) -> str:
         """A new order's id; initiated if it has items."""

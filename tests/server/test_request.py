@@ -1,16 +1,17 @@
-"""Numbers in the query: what is taken as one, and what only looks like one."""
+"""The query of stream and poll: what is taken as a number, and what it takes to ask for a type by name."""
 
 from typing import Any
 
 import pytest
 
-from sync_core.problems import InvalidRequest
-from sync_server.access.caller import OPEN_CALLER
+from sync_core.problems import Forbidden, InvalidRequest
+from sync_server.access.caller import OPEN_CALLER, Caller
+from sync_server.access.rights import Rights
 from sync_server.feed.request import FeedRequest
 
 
-def parse(query: str) -> FeedRequest:
-    scope: dict[str, Any] = {"query_string": query.encode(), "headers": [], "state": {"caller": OPEN_CALLER}}
+def parse(query: str, *, caller: Caller = OPEN_CALLER) -> FeedRequest:
+    scope: dict[str, Any] = {"query_string": query.encode(), "headers": [], "state": {"caller": caller}}
     return FeedRequest.parse(scope, extra=frozenset({"limit", "wait"}))
 
 
@@ -44,3 +45,22 @@ def test_a_wait_is_a_plain_decimal(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         wait(text)
     assert [(e.path, e.message) for e in caught.value.errors] == [("wait", "a number from 0 to 30")]
+
+
+@pytest.mark.parametrize(
+    ("permissions", "query", "may"),
+    [
+        ({"access_fueler_dashboard"}, "eventTypes=new_unclaimed_order", True),
+        ({"view_fuel_orders"}, "eventTypes=new_unclaimed_order", False),
+        ({"view_fuel_orders"}, "eventTypes=order_update,new_unclaimed_order", False),
+        ({"view_fuel_orders"}, "eventTypes=order_update", True),
+        ({"view_fuel_orders"}, "", True),
+    ],
+)
+def test_to_ask_for_offers_by_name_takes_a_permission(permissions: set[str], query: str, may: bool) -> None:
+    caller = Caller("default", "user:ann", Rights(frozenset(permissions)))
+    if may:
+        assert parse(query, caller=caller).caller is caller
+    else:
+        with pytest.raises(Forbidden, match="access_fueler_dashboard"):
+            parse(query, caller=caller)

@@ -117,6 +117,23 @@ async def test_a_session_that_ends_ends_its_sockets(served: Served) -> None:
         assert client.seen[-1]["data"]["reason"] == "access_changed"
 
 
+async def test_who_does_not_follow_is_dismissed_too(served: Served) -> None:
+    serve_at(served, echo, late=True)
+    async with login(served) as http:
+        session = http.cookies["order_sync_session"]
+        async with (
+            socket(served, PATH, headers={"Cookie": f"order_sync_session={session}"}) as by_cookie,
+            socket(served, PATH) as late,
+            socket(served, PATH, headers=bearer("viewer")) as other,
+        ):
+            await late.ask({"type": "connect", "token": session})
+            await by_cookie.ask({"type": "x"})
+            assert (await http.post(f"{AUTH}/logout")).status_code == 204
+            assert (await late.end())[0] == 1001
+            assert (await by_cookie.end())[0] == 1001
+            assert await other.ask({"type": "x"}) == {"type": "x"}
+
+
 async def test_a_socket_shows_what_its_caller_may_see(served: Served) -> None:
     """Live and replayed, as over the stream."""
 

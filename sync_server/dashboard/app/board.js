@@ -7,6 +7,7 @@ import { Card } from './card.js';
 import { arrange, el, keepFocus, Parts, setAttribute, setText } from './dom.js';
 import { dragging } from './drag.js';
 import { icon } from './icons.js';
+import { openOrderForm } from './orderform.js';
 import { orderAddress, pageHead } from './shell.js';
 import { NEXT_STAGES, STAGES } from './shop.js';
 import { duration, named, number, t } from './words.js';
@@ -42,7 +43,9 @@ class Board {
     this.#lanes = el('div', { class: 'lanes', onkeydown: (event) => this.#onKey(event), onclick: open },
       ...[...this.#columns.values()].map(({ element }) => element));
     const search = el('label', { class: 'search' }, icon('search'), this.#search);
-    const { element: head } = pageHead(this.title, this.#facts, search);
+    const create = this.#shop.may('create_orders')
+      ? el('button', { type: 'button', class: 'primary', onclick: () => openOrderForm(app) }, icon('plus'), t('form.new')) : null;
+    const { element: head } = pageHead(this.title, this.#facts, search, create);
     this.element = el('div', { class: 'page board' }, head,
       el('p', { class: 'hidden-text', id: 'board-keys' }, t('board.keys')), this.#placeholder, this.#lanes, this.#spoken);
     this.#ends = [
@@ -71,6 +74,7 @@ class Board {
   #draw() {
     const placeholder = this.#shop.placeholder();
     this.#placeholder.replaceChildren(...(placeholder ? [placeholder] : []));
+    setAttribute(this.#lanes, 'hidden', placeholder);
     const lanes = this.#sorted();
     const drawn = STAGES.flatMap((stage) => lanes.get(stage).slice(0, this.#limits.get(stage)));
     keepFocus(() => {

@@ -4,6 +4,7 @@ import { openMenu } from './dialog.js';
 import { el, outside, setAttribute, setText, setVariable } from './dom.js';
 import { drawFailure } from './failure.js';
 import { icon } from './icons.js';
+import { askToDelete } from './orderdelete.js';
 import { orderAddress } from './shell.js';
 import { NEXT_STAGES } from './shop.js';
 import { duration, money, named, t } from './words.js';
@@ -136,6 +137,9 @@ export class Card {
           run: () => this.#shop.send('queues.enter', { queueID: queue.queueID, orderID: this.#id }),
         });
       }
+    }
+    if (free && this.#shop.may('delete_orders')) {
+      items.push({ text: t('order.delete'), isDanger: true, run: () => void askToDelete(this.#shop, this.#id) });
     }
     return items;
   }

@@ -47,6 +47,27 @@ export function ask({ title, label, action, value = '' }) {
   });
 }
 
+/** Ask whether it is meant; resolves to true or false. */
+export function confirmed({ title, text, action }) {
+  return new Promise((resolve) => {
+    let isMeant = false;
+    const dialog = openDialog({
+      title,
+      content: el('div', {}, el('p', { class: 'dialog-text' }, text),
+        el('p', { class: 'dialog-buttons' },
+          el('button', { type: 'button', autofocus: true, onclick: () => dialog.close() }, t('cancel')),
+          el('button', {
+            type: 'button', class: 'danger',
+            onclick: () => {
+              isMeant = true;
+              dialog.close();
+            },
+          }, action))),
+    });
+    dialog.addEventListener('close', () => resolve(isMeant));
+  });
+}
+
 /**
  * A menu beside `button`: `items` are `{text, run, isDanger?}` or `{heading}`. Arrow keys, Escape and Tab as people
  * expect them; the focus goes back to the button.

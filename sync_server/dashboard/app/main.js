@@ -3,6 +3,7 @@
 import { SyncClient } from '../js/sync.js';
 import { openBays } from './bays.js';
 import { openBoard } from './board.js';
+import { openDevices } from './devices.js';
 import { el } from './dom.js';
 import { openFeed } from './feed.js';
 import { openFueling } from './fueling.js';
@@ -18,7 +19,7 @@ import { Shop } from './shop.js';
 import { t } from './words.js';
 
 const PAGES = {
-  board: openBoard, queue: openQueue, bays: openBays, orders: openOrder, fueling: openFueling, feed: openFeed,
+  board: openBoard, queue: openQueue, bays: openBays, devices: openDevices, orders: openOrder, fueling: openFueling, feed: openFeed,
   health: openHealth,
 };
 const ASK_AGAIN_MS = 3000;

@@ -28,6 +28,6 @@ export class Notices {
       el('button', { type: 'button', class: 'plain', 'aria-label': t('close'), onclick: close }, icon('close')));
     this.element.append(notice);
     while (this.element.children.length > MAX_SHOWN) this.element.firstElementChild.remove();
-    setTimeout(close, SHOWN_MS);
+    if (kind !== 'problem' || !actions.length) setTimeout(close, SHOWN_MS);
   }
 }

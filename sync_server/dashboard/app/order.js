@@ -4,6 +4,8 @@ import { openMenu } from './dialog.js';
 import { el, outside, setAttribute, setText, setVariable } from './dom.js';
 import { drawFailure } from './failure.js';
 import { icon } from './icons.js';
+import { askToDelete } from './orderdelete.js';
+import { openOrderForm } from './orderform.js';
 import { pageHead } from './shell.js';
 import { NEXT_STAGES } from './shop.js';
 import { Timeline } from './timeline.js';
@@ -131,6 +133,13 @@ class OrderPage {
       button.addEventListener('click', () => openMenu(button, payments.map((status) =>
         ({ text: named('payment', status), run: send('orders.setPayment', { status, amount }) })), { label: t('order.pay') }));
       buttons.push(button);
+    }
+    const button = (text, run, className = null) => el('button', { type: 'button', class: className, onclick: run }, text);
+    if (this.#shop.may('edit_orders') && order.stage !== 'completed' && order.stage !== 'cancelled') {
+      buttons.push(button(t('order.edit'), () => openOrderForm(this.#app, { order })));
+    }
+    if (order.bayID === undefined && this.#shop.may('delete_orders')) {
+      buttons.push(button(t('order.delete'), () => void askToDelete(this.#shop, this.#id), 'danger'));
     }
     return buttons;
   }

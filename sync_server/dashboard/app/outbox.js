@@ -7,7 +7,7 @@ import { named, shortTime, t } from './words.js';
 /** `orders.changeStage` in words, with what it is about. */
 export function describe({ name, given }) {
   const what = named('action', name);
-  const about = given.orderID ?? given.bayID ?? given.queueID ?? given.fuelOrderID ?? given.truckID ?? '';
+  const about = given.orderID ?? given.bayID ?? given.queueID ?? given.deviceID ?? given.catalogID ?? given.fuelOrderID ?? given.truckID ?? '';
   return given.newStage ? `${what}: ${about} → ${named('stage', given.newStage)}` : `${what}: ${about}`;
 }
 

@@ -12,7 +12,7 @@ export const NEXT_STAGES = Object.freeze({
 });
 export const STAGES = Object.freeze(Object.keys(NEXT_STAGES));
 
-const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays', fuel_orders: 'view_fuel_orders', fuel_trucks: 'view_fuel_trucks' };
+const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays', devices: 'view_devices', catalogs: 'view_catalog', fuel_orders: 'view_fuel_orders', fuel_trucks: 'view_fuel_trucks' };
 
 export class Shop {
   #client;
@@ -54,8 +54,8 @@ export class Shop {
   }
 
   /** Queue a command. What becomes of it is shown where its document is, and a refusal is told (notices.js). */
-  send(name, given) {
-    return this.#client.send(name, given);
+  send(name, given, options) {
+    return this.#client.send(name, given, options);
   }
 
   /** Look for what is new, by whatever way there is. */

@@ -1,5 +1,6 @@
 /** Every word on the page, in every language. A text is a string, or its plurals by Intl.PluralRules' names. */
 
+import { DEVICE_AR, DEVICE_EN } from './devicewords.js';
 import { FUEL_AR, FUEL_EN } from './fuelwords.js';
 
 const EN = {
@@ -126,7 +127,7 @@ const EN = {
   'bays.abort.reason': 'Why?',
   'bays.start': 'Start next',
   'bays.callFrom': '{queue}: {order}',
-  'bays.clean': 'Clean',
+  'bays.clean': 'Cleaned',
   'bays.open': 'Open',
   'bays.close': 'Out of service',
 
@@ -150,6 +151,22 @@ const EN = {
   'order.version': 'Version',
   'order.progress': 'Progress',
   'order.pay': 'Payment…',
+  'order.edit': 'Edit…',
+  'order.delete': 'Delete…',
+  'order.delete.title': 'Delete order {id}?',
+  'order.delete.text': 'It disappears from every screen. Its history stays in the log.',
+
+  'form.new': 'New order',
+  'form.edit.title': 'Edit order {id}',
+  'form.items': 'Items',
+  'form.add': 'Add an item',
+  'form.remove': 'Remove this item',
+  'form.price': 'A price, such as 9.50',
+  'form.queue': 'Wait in queue',
+  'form.noQueue': 'In none',
+  'form.create': 'Create',
+  'form.save': 'Save',
+  'form.created': 'Order {id} is on the board.',
 
   'timeline.loading': 'Reading the history…',
   'timeline.empty': 'The log holds nothing of it any more.',
@@ -415,6 +432,22 @@ const AR = {
   'order.version': 'الإصدار',
   'order.progress': 'التقدم',
   'order.pay': 'الدفع…',
+  'order.edit': 'تعديل…',
+  'order.delete': 'حذف…',
+  'order.delete.title': 'حذف الطلب {id}؟',
+  'order.delete.text': 'سيختفي من كل الشاشات. يبقى تاريخه في السجل.',
+
+  'form.new': 'طلب جديد',
+  'form.edit.title': 'تعديل الطلب {id}',
+  'form.items': 'البنود',
+  'form.add': 'إضافة بند',
+  'form.remove': 'إزالة هذا البند',
+  'form.price': 'سعر، مثل 9.50',
+  'form.queue': 'الانتظار في طابور',
+  'form.noQueue': 'بلا طابور',
+  'form.create': 'إنشاء',
+  'form.save': 'حفظ',
+  'form.created': 'الطلب {id} على اللوحة.',
 
   'timeline.loading': 'يُقرأ السجل…',
   'timeline.empty': 'لم يعد السجل يحوي شيئًا عنه.',
@@ -539,4 +572,4 @@ const AR = {
 };
 
 /** By language, then by key. */
-export const STRINGS = Object.freeze({ en: Object.freeze({ ...EN, ...FUEL_EN }), ar: Object.freeze({ ...AR, ...FUEL_AR }) });
+export const STRINGS = Object.freeze({ en: Object.freeze({ ...EN, ...DEVICE_EN, ...FUEL_EN }), ar: Object.freeze({ ...AR, ...DEVICE_AR, ...FUEL_AR }) });

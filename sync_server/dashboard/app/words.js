@@ -75,6 +75,13 @@ export function countdown(seconds) {
   return parts.map((part, place) => (place ? String(part).padStart(2, '0') : String(part))).join(':');
 }
 
+const ARABIC_ZERO = '٠'.charCodeAt(0);
+
+/** A number as people type it, with the digits and the point that the server reads. */
+export function plainNumber(text) {
+  return text.trim().replace(/[٠-٩]/g, (digit) => String(digit.charCodeAt(0) - ARABIC_ZERO)).replace(/[,٫]/, '.');
+}
+
 /** An amount as the server writes it, a decimal text, in its currency. */
 export function money(amount, currency) {
   try {

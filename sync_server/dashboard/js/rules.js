@@ -9,6 +9,9 @@
 import { around, delayS } from './backoff.js';
 import { Activity, newMachine, OWN, State } from './states.js';
 
+/** Goodbyes that the server does not say to all at the same time: a pause would only cost news. */
+const SPREAD = new Set(['max_age', 'access_changed']);
+
 const ORDER = new Map(Object.values(Activity).map((activity, number) => [activity, number]));
 
 /** The next machine in the making, and the effects on the way to it. */
@@ -235,19 +238,22 @@ export const RULES = {
     else open(draft);
   },
 
-  /** The server ended it and said so: come back after the pause that it named. No failure. */
+  /** The server ended it and said so. No failure: come back at once, or after the pause that it named for all. */
   goodbye(draft) {
     const { openedS } = draft.machine;
+    const { reason, delayS: pauseS } = draft.happening;
     const isBrief = openedS !== null && draft.nowS - openedS < draft.policy.briefLifeS;
     draft.set({ openedS: null, brief: isBrief ? draft.machine.brief + 1 : 0 });
-    beReconnecting(draft, draft.happening.reason);
-    const pauseS = draft.happening.delayS;
+    beReconnecting(draft, reason);
     if (draft.machine.brief >= draft.policy.briefGoodbyes) {
-      // Whatever it says: a token that is refused after the pause is renewed then.
-      const delay = draft.backoffS(draft.machine.brief);
+      // Whatever it says: a token that is refused after the pause is renewed then. But there are tokens that are good
+      // for a second, and whoever has such ones must not wait longer each time.
+      const delay = draft.backoffS(reason === 'token_expired' ? 1 : draft.machine.brief);
       draft.start(Activity.RETRY_TIMER, draft.waitS(Math.max(delay, pauseS ?? 0)));
-    } else if (draft.happening.reason === 'token_expired') {
+    } else if (reason === 'token_expired') {
       draft.start(Activity.TOKEN);
+    } else if (SPREAD.has(reason)) {
+      open(draft);
     } else {
       draft.start(Activity.RETRY_TIMER, draft.waitS(pauseS ?? draft.rng()));
     }

@@ -1,0 +1,172 @@
+/** The dialogs of the devices page: a device, an order on it, and the catalog. */
+
+import { openDialog } from './dialog.js';
+import { el, setAttribute, setText } from './dom.js';
+import { icon } from './icons.js';
+import { plainNumber, t } from './words.js';
+
+const PRICE = /^\d{1,10}(\.\d{1,2})?$/;
+const NUMBER = { type: 'number', step: 1, inputmode: 'numeric', dir: 'ltr' };
+
+function field(name, value, attributes = {}) {
+  const input = el('input', { type: 'text', name, value: value ?? '', autocomplete: 'off', maxlength: 200, ...attributes });
+  return { input, element: el('label', { class: 'field' }, el('span', {}, t(`devices.${name}`)), input) };
+}
+
+function priceField(name, value, attributes = {}) {
+  return field(name, value, { inputmode: 'decimal', dir: 'ltr', maxlength: 13, required: true, title: t('devices.order.bad'), ...attributes });
+}
+
+/** Whether it is a price; if not, it is where the focus goes. */
+function isPrice(input) {
+  const isOne = PRICE.test(plainNumber(input.value));
+  setAttribute(input, 'aria-invalid', !isOne);
+  if (!isOne) input.focus();
+  return isOne;
+}
+
+function openForm({ title, content, action, submitted, className = '' }) {
+  const form = el('form', {
+    method: 'dialog',
+    onsubmit: (event) => {
+      event.preventDefault();
+      if (submitted() !== false) dialog.close();
+    },
+  }, content, el('p', { class: 'dialog-buttons' },
+    el('button', { type: 'button', onclick: () => dialog.close() }, t('cancel')),
+    el('button', { type: 'submit', class: 'primary' }, action)));
+  const dialog = openDialog({ title, content: form, className });
+  return dialog;
+}
+
+/** A device (null: a new one); `save` is given what is another now. */
+export function openDevice({ device, save }) {
+  const before = device ?? { name: '', mode: 'single', customerCount: 1, notes: '' };
+  const modes = [...new Set(['single', 'multi', before.mode])];
+  const name = field('name', before.name, { required: true });
+  const mode = field('mode', before.mode, { list: 'device-modes', required: true });
+  const customers = field('customers', before.customerCount, { ...NUMBER, min: 0, max: 10_000, required: true });
+  const notes = field('notes', before.notes, { maxlength: 2000 });
+  openForm({
+    title: device ? t('devices.edit.title', { name: device.name }) : t('devices.new'),
+    content: [name.element, mode.element, customers.element, notes.element,
+      el('datalist', { id: 'device-modes' }, ...modes.map((value) => el('option', { value })))],
+    action: t('devices.save'),
+    submitted: () => {
+      const filled = {
+        name: name.input.value.trim(), mode: mode.input.value.trim(), customerCount: customers.input.valueAsNumber,
+        notes: notes.input.value.trim(),
+      };
+      const changes = Object.entries(filled).filter(([key, value]) => value !== before[key]);
+      if (changes.length) save(Object.fromEntries(changes));
+    },
+  });
+  name.input.focus();
+}
+
+/** An order at `device` (`order` null: a new one), what it costs taken from the catalog's `prices`. */
+export function openDeviceOrder({ device, order, prices, save }) {
+  const known = new Map(prices.map(({ name, price }) => [name, price]));
+  const what = field('order.what', order?.name, { list: 'known-products', required: true });
+  const quantity = field('order.quantity', order?.quantity ?? 1, { ...NUMBER, min: 1, max: 10_000, required: true });
+  const price = priceField('order.price', order?.price, { placeholder: '0.00' });
+  const notes = field('notes', order?.notes, { maxlength: 2000 });
+  what.input.addEventListener('change', () => {
+    const found = known.get(what.input.value.trim());
+    if (found) price.input.value = found;
+  });
+  openForm({
+    title: t(order ? 'devices.order.edit.title' : 'devices.order.title', { name: device.name }),
+    content: [what.element, el('div', { class: 'form-pair' }, quantity.element, price.element), notes.element,
+      el('datalist', { id: 'known-products' }, ...[...known.keys()].map((value) => el('option', { value })))],
+    action: order ? t('devices.save') : t('devices.order.do'),
+    submitted: () => {
+      if (!isPrice(price.input)) return false;
+      save({
+        name: what.input.value.trim(), quantity: quantity.input.valueAsNumber, price: plainNumber(price.input.value),
+        notes: notes.input.value.trim(),
+      });
+      return true;
+    },
+  });
+  what.input.focus();
+}
+
+/** What is sold: `save({categories, prices})`; a category is there as long as something is in it. */
+export function openCatalog({ catalog, save }) {
+  const rows = [];
+  const list = el('ul', { class: 'catalog-rows' });
+  const note = el('p', { class: 'problem', role: 'status' });
+  const categories = el('datalist', { id: 'catalog-categories' });
+  const drawCategories = () => categories.replaceChildren(
+    ...new Set(rows.map((row) => row.category)).values().filter(Boolean).map((value) => el('option', { value })));
+  const addRow = (price) => {
+    const row = new PriceRow(price, { changed: drawCategories, remove: () => removeRow(row) });
+    rows.push(row);
+    list.append(row.element);
+    return row;
+  };
+  const removeRow = (row) => {
+    rows.splice(rows.indexOf(row), 1);
+    row.element.remove();
+    add.focus();
+  };
+  const add = el('button', { type: 'button', onclick: () => addRow({ category: rows.at(-1)?.category }).focus() }, icon('plus'), t('catalog.add'));
+  for (const price of catalog?.prices ?? []) addRow(price);
+  if (!rows.length) addRow({});
+  drawCategories();
+  openForm({
+    title: t('catalog.title'), className: 'wide',
+    content: [list, categories, el('p', { class: 'form-foot' }, add), note],
+    action: t('devices.save'),
+    submitted: () => {
+      const wrong = rows.find((row) => !isPrice(row.priceInput));
+      if (wrong) return false;
+      const prices = rows.map((row) => row.price);
+      const twice = prices.find((one, at) => prices.findIndex((other) => other.name === one.name && other.category === one.category) !== at);
+      setText(note, twice ? t('catalog.twice', twice) : '');
+      if (twice) return false;
+      save({ categories: [...new Set(prices.map(({ category }) => category))].map((name) => categoryOf(catalog, name)), prices });
+      return true;
+    },
+  });
+  rows[0].focus();
+}
+
+/** As it was, with whatever this form does not know of. */
+function categoryOf(catalog, name) {
+  return catalog?.categories.find((category) => category.name === name) ?? { name };
+}
+
+class PriceRow {
+  #given;
+  #category;
+  #name;
+  priceInput;
+  element;
+
+  constructor(price, { changed, remove }) {
+    this.#given = price;
+    const input = (key, attributes) => el('input', {
+      type: 'text', 'aria-label': t(`catalog.${key}`), placeholder: t(`catalog.${key}`), value: price[key] ?? '',
+      autocomplete: 'off', required: true, maxlength: 200, ...attributes,
+    });
+    this.#name = input('name');
+    this.#category = input('category', { list: 'catalog-categories', onchange: changed });
+    this.priceInput = input('price', { inputmode: 'decimal', dir: 'ltr', maxlength: 13, title: t('devices.order.bad') });
+    this.element = el('li', {}, this.#name, this.#category, this.priceInput,
+      el('button', { type: 'button', class: 'plain', 'aria-label': t('catalog.remove'), title: t('catalog.remove'), onclick: remove }, icon('close')));
+  }
+
+  focus() {
+    this.#name.focus();
+  }
+
+  get category() {
+    return this.#category.value.trim();
+  }
+
+  get price() {
+    return { ...this.#given, name: this.#name.value.trim(), category: this.category, price: plainNumber(this.priceInput.value) };
+  }
+}
