@@ -41,8 +41,9 @@ chaos: install  ## the kill tests with many more rounds
 	SYNC_TEST_ROUNDS=$(ROUNDS) SYNC_TEST_KILL_ROUNDS=$(KILL_ROUNDS) SYNC_TEST_DOORBELL_ROUNDS=$(DOORBELL_ROUNDS) \
 	  $(PY) -m pytest $(PARALLEL) --timeout 3000 e2e tests/contract tests/log tests/server/test_snapshot_under_load.py
 
-bench: install  ## figures beside nginx+nchan; needs nginx, libnginx-mod-nchan and a C compiler
+bench: install  ## all figures, beside other servers; see bench/README.md for what it needs
 	$(PY) -m bench
+	$(PY) -m bench.page
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

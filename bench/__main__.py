@@ -6,8 +6,10 @@
     storm     5,000 readers come back at once with cursors within the last 10,000 events
     filters   10,000 readers of as many orders, and 100 tenants, beside one channel and one tenant
     audiences 1,000 readers of 50 audiences, beside as many without
+    compression  shared gzip beside none, and beside a compressor for each reader
     workers   two processes beside one, on MongoDB, and what MongoDB does
     publish   durable events/s through HTTP
+    devices   a cashier's change to the 99 other tills on /ws
     commands  commands/s through HTTP, and a snapshot of 50,000 orders
     catchup   100,000 events to one reader after a restart
 
@@ -24,7 +26,8 @@ import subprocess
 import sys
 
 NAMES = (
-    "fanout", "connect", "latency", "storm", "filters", "audiences", "workers", "publish", "commands", "catchup"
+    "fanout", "connect", "latency", "storm", "filters", "audiences", "compression", "workers", "publish", "devices",
+    "commands", "catchup",
 )  # fmt: skip
 ALONE = ("soak",)
 

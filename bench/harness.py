@@ -32,7 +32,7 @@ OPEN_FILES = 20_000
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 STREAM_PATH = "/api/v1/sync/events"
-FLAGS = frozenset("il")
+FLAGS = frozenset("ilz")
 """Letters of loadgen without a value."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -217,10 +217,10 @@ class Generator:
         """What follows *word* on the line that begins with it."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith(word):
-                return line.removeprefix(word).strip()
             if '"error"' in line:
                 raise BenchError(f"{self._process.args!r}: {line.strip()}")
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
         raise BenchError(f"{self._process.args!r} ended before it said {word!r}")
 
     def wait_for_json(self, word: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
 /* Readers of a Server-Sent Events stream, as cheap as they can be: one thread, epoll.
  *
- *   loadgen [-w warm_s] [-d window_s] [-s nth] [-t patience_s] [-f file] [-W opening] [-n total] [-l] [-i] PORT READERS PATH
+ *   loadgen [-w warm_s] [-d window_s] [-s nth] [-t patience_s] [-f file] [-W opening] [-n total] [-l] [-z] [-i] PORT READERS PATH
  *
  * Opens READERS streams, then says so ("CONNECTED ..."). With -i it holds them until its standard input ends.
  * Otherwise it waits for the first event, warms up, says "MEASURE", counts events for the window and ends with
@@ -9,6 +9,7 @@
  * With -f each reader has a line of that file (round again at its end): what follows PATH, a blank, and a header.
  * With -W they come by WebSocket and send that text first, if it is not empty.
  * With -n it says MEASURE before it connects, and ends as soon as all readers together have that many events.
+ * With -z it does not look into what comes: only bytes and reads are counted, from the first one on.
  * With -l the latency to the last reader of each event is told as well: events need numbers of their own then.
  * Its own share of a CPU (cpu_share) near 1.0 means that it, and not the server, was the limit.
  */
@@ -41,7 +42,7 @@ struct reader {
 };
 
 static double warm_s = 1, window_s = 3, patience_s = 20;
-static int port, count, nth = 1, hold, last;
+static int port, count, nth = 1, hold, last, opaque;
 static const char *opening; /* not NULL: WebSocket */
 static struct reader *readers;
 static char request[4096], buffer[CARRY + BUFFER];
@@ -184,7 +185,7 @@ static void on_readable(struct reader *r) {
         connected++;
         if (opening && *opening) send_opening(r);
     }
-    scan(r, data, length);
+    if (!opaque) scan(r, data, length);
 }
 
 static void read_lines(const char *name) {
@@ -247,7 +248,7 @@ static void catch_up(void) {
 
 static void measure(double connect_s) {
     double started_s = now_s();
-    while (!events) {
+    while (!events && !opaque) {
         turn();
         if (now_s() - started_s > patience_s) {
             puts("{\"error\": \"no events came\"}");
@@ -283,7 +284,7 @@ static void measure(double connect_s) {
 }
 
 int main(int argc, char **argv) {
-    for (int option; (option = getopt(argc, argv, "w:d:s:t:f:W:n:li")) != -1;) switch (option) {
+    for (int option; (option = getopt(argc, argv, "w:d:s:t:f:W:n:lzi")) != -1;) switch (option) {
         case 'w': warm_s = atof(optarg); break;
         case 'd': window_s = atof(optarg); break;
         case 's': nth = atoi(optarg); break;
@@ -292,6 +293,7 @@ int main(int argc, char **argv) {
         case 'W': opening = strlen(optarg) < 126 ? optarg : ""; break;
         case 'n': total = strtoull(optarg, NULL, 10); break;
         case 'l': last = 1; break;
+        case 'z': opaque = 1; break;
         case 'i': hold = 1; break;
         default: return 2;
     }

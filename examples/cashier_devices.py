@@ -141,13 +141,13 @@ class Till:
                 self._show("device_deleted", message)
             case "ack":
                 self._before.pop(message["id"], None)
-            case "error" if message.get("id") in self._before:
+            case "error" if message.get("id", "") in self._before:
                 self.devices = self._before.pop(message["id"])  # it was not to be
                 if "data" in message:
                     self.devices[message["deviceId"]] = message["data"]
 
     def _show(self, kind: str, content: Message) -> None:
-        device = self.devices.get(content.get("deviceId", content.get("fromDeviceId", "")))
+        device = self.devices.get(str(content.get("deviceId", content.get("fromDeviceId"))))
         if device is None:
             return
         match kind:

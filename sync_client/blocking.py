@@ -39,6 +39,7 @@ from sync_client.tokens import TokenProvider
 if TYPE_CHECKING:  # a client without a replica does without the domain, whose import takes a while
     from sync_client.blocking_collections import Collection
     from sync_client.blocking_outbox import Outbox
+    from sync_client.blocking_session import Session
     from sync_core.domain.bays import Bay
     from sync_core.domain.orders import Order
     from sync_core.domain.queues import Queue
@@ -313,6 +314,13 @@ class SyncClient:
         from sync_client.blocking_outbox import Outbox
 
         return Outbox(_Thread(self), self._client.outbox, self._mailbox)
+
+    @property
+    def session(self) -> "Session":
+        """A person's cart at this till. Raises NoReplica."""
+        from sync_client.blocking_session import Session
+
+        return Session(_Thread(self), self._client.session)
 
     def connect(self) -> None:
         """Try now: ends `failed` and any waiting."""

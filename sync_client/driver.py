@@ -389,6 +389,8 @@ class Driver:
         """Whether the stream is over after what it brought."""
         activity = self._role(activity)
         if taken.goodbye is not None:
+            if taken.goodbye == "token_expired":
+                self._tokens.expire()
             delay_s = None if retry_ms is None else min(retry_ms / 1000, 60.0)
             ended = Signal.LOST if taken.contradicted else Signal.GOODBYE
             self._report(activity, ended, reason=taken.goodbye, delay_s=delay_s)

@@ -122,6 +122,7 @@ class Replica:
         if cursor is None or (at is not None and at.epoch != cursor.epoch):
             return []
         self._answered_to = cursor
+        self._own.clear()
         return [self._in_view(found) for found in documents.of_answer(answer, self.domain.kinds, cursor=cursor)]
 
     def of_refusal(self, current: Mapping[str, Any]) -> list[StoredDocument]:

@@ -269,7 +269,7 @@ class Session:
             self._forget()
             if added:
                 self._edited(added)
-        sent.then(lambda _: self.stir())
+        sent.then(lambda _: self._look())  # at once: who is told of a refusal finds the cart as it was
         self.stir()
         return sent
 
@@ -348,6 +348,7 @@ class Session:
             self._restore()  # something was refused whose session seemed to be left
         else:
             self._adopt(self._current())
+        self._moved.set()
 
     def _adopt(self, session: OrderSession | None) -> None:
         """The cart is that session's, or empty."""

@@ -35,6 +35,11 @@ class Tokens:
         """Whether there is a function that has not been asked yet."""
         return self.current is None and callable(self._provider)
 
+    def expire(self) -> None:
+        """The current one is no longer good: the next request fetches another one first, where there is a function."""
+        if callable(self._provider):
+            self.current = None
+
     async def renew(self) -> bool:
         """Ask the provider; False if there is none, or it has only what the server refused."""
         if self._provider is None or isinstance(self._provider, str):

@@ -159,6 +159,7 @@ class FeedSection(Section):
     max_age_s: float = Field(600.0, ge=1, le=86400)
     window_bytes: int = Field(16 * 1024 * 1024, ge=65536)
     slow_close_s: float = Field(30.0, ge=0.1, le=600)
+    compression: bool = False
 
 
 class FuelingSection(Section):

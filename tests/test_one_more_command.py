@@ -1,5 +1,6 @@
 """A command is declared in one file. Beside a copy of sync_core that has one more, and nothing else, everything has it:
-the server its route, /openapi.json and /asyncapi.json, both clients their method and the picture of its effect.
+the server its route, /openapi.json and /asyncapi.json, both clients their method and the picture of its effect; and
+the module of declarations that the browser loads is made anew by one program.
 """
 
 from collections.abc import Iterator
@@ -67,6 +68,14 @@ with SyncClient(url, replica=True, cache=False) as client:
 """
 
 
+JAVASCRIPT = """
+import json
+from sync_core.domain.catalog import DOMAIN
+from sync_server.reference.javascript import declared
+print(json.dumps(declared(DOMAIN)))
+"""
+
+
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of programs that have one more command."""
@@ -108,3 +117,8 @@ def test_a_client_has_its_method_and_shows_its_effect_before_the_answer(
     signature, shown, is_pending, answered = said(program, server.base_url, order(server), env=changed)
     assert signature.startswith("(orderID: str, words: str, stars: int = 5, *, if_match: int | None = None)")
     assert (shown, is_pending, answered) == (notes, True, notes)
+
+
+def test_the_browser_s_declarations_are_made_with_it(changed: dict[str, str]) -> None:
+    line = "  'orders.praise': { method: 'POST', path: '/orders/{orderID}/praise' },"
+    assert line in said(JAVASCRIPT, env=changed).splitlines()

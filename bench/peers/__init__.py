@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.harness import GENERATOR_CPU, HERE, SERVER_CPU, BenchError, Process, Target, answering, free_port
 
-__all__ = ["PEERS", "nchan"]
+__all__ = ["PEERS", "nchan", "sse_queue"]
 
 FILES = HERE / "peers"
 BUILD = HERE / "build"
@@ -64,9 +64,9 @@ def fastapi_ws(directory: Path) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def sse_queue(directory: Path) -> Iterator[Target]:
-    """sse-starlette with a queue for each reader."""
-    with _python(directory, "sse_queue.py") as (port, process):
+def sse_queue(directory: Path, *, gzip: bool = False) -> Iterator[Target]:
+    """sse-starlette with a queue for each reader; *gzip* compresses for each, too."""
+    with _python(directory, "sse_queue.py", *(["gzip"] if gzip else [])) as (port, process):
         yield Target("peer", port, "/events", process)
 
 

@@ -1,4 +1,7 @@
-"""Server-Sent Events as most Starlette programs have them: sse-starlette, and a queue for each reader."""
+"""Server-Sent Events as most Starlette programs have them: sse-starlette, and a queue for each reader.
+
+With the argument ``gzip`` behind Starlette's own middleware for that, which compresses for each reader.
+"""
 
 import asyncio
 import json
@@ -8,6 +11,7 @@ from collections.abc import AsyncIterator
 import uvicorn
 from sse_starlette.sse import EventSourceResponse
 from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -36,4 +40,6 @@ async def publish(request: Request) -> Response:
 
 
 app = Starlette(routes=[Route("/events", events), Route("/publish", publish, methods=["POST"])])
+if sys.argv[2:] == ["gzip"]:
+    app.add_middleware(GZipMiddleware, exclude_content_types=())
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", backlog=4096)

@@ -148,6 +148,56 @@ async def test_two_tills_at_once_is_a_conflict_that_shows_both(
         await eventually(lambda: set(one.names) == left)
 
 
+async def add_elsewhere(shop: Shop, one: Till, name: str) -> None:
+    """Somebody puts that into the session, past the till, which hears of it."""
+    session = (await stored(shop, one.user))["order_session"]
+    body = {"items": [*session["items"], {**COLA, "quantity": 1, "name": name}]}
+    reply = await shop.http.put(f"/api/v1/order-sessions/{session['id']}", json=body)
+    version = reply.json()["order_session"]["version"]
+
+    def told() -> bool:
+        entry = one.client.order_sessions.get(session["id"])
+        return entry is not None and entry.document.version >= version
+
+    await eventually(told, what="the till hears of it")
+
+
+async def test_what_is_heard_of_before_the_save_is_no_reason_to_save_over_it(shop: Shop, user: str) -> None:
+    async with till(shop, "till-1", user) as one:
+        one.put_in("a")
+        await one.becomes(SaveState.SAVED)
+        one.put_in("b")
+        await add_elsewhere(shop, one, "theirs")
+        await one.cart.save()
+        await one.becomes(SaveState.CONFLICT)
+        assert names_in((await stored(shop, user))["order_session"]) == ["a", "theirs"]
+        assert one.names == ["a", "b"]
+
+
+async def test_nor_is_what_is_heard_of_while_a_save_is_under_way(shop: Shop, user: str) -> None:
+    async with till(shop, "till-1", user) as one:
+        one.put_in("a")
+        await one.becomes(SaveState.SAVED)
+        one.shop.proxy.plain.refused = True
+        one.put_in("b")
+        await one.cart.save()
+        await eventually(lambda: one.client.outbox.in_flight)
+        await add_elsewhere(shop, one, "theirs")
+        one.put_in("c")
+        await one.cart.save()
+        assert len(one.client.outbox) == 2
+        one.shop.proxy.plain.clear()
+        one.shop.proxy.cut_all()
+        await one.becomes(SaveState.CONFLICT)
+        await eventually(lambda: not one.client.outbox.in_flight and not one.client.outbox.queued)
+        assert names_in((await stored(shop, user))["order_session"]) == ["a", "theirs"]
+        await one.cart.resolve("both")
+        await one.becomes(SaveState.SAVED)
+        assert sorted(one.names) == sorted(names_in((await stored(shop, user))["order_session"]))
+        assert sorted(one.names) == ["a", "b", "c", "theirs"]
+        assert list(one.client.outbox) == []
+
+
 async def test_both_begin_a_session_offline(shop: Shop, user: str) -> None:
     async with till(shop, "till-1", user, offline=True) as one, till(shop, "till-2", user, offline=True) as two:
         one.put_in("a")
@@ -259,7 +309,7 @@ async def test_a_tab_takes_the_cart_and_what_is_refused_comes_back(shop: Shop, u
         refused = await one.cart.assign_to_tab("no-such-tab")
         with pytest.raises(CommandFailed):
             await refused.done(20)
-        await eventually(lambda: one.names == ["a"], what="the cart is back")
+        assert one.names == ["a"], "the cart is back"
         await (await one.cart.assign_to_tab(tab)).done(20)
         assert (await stored(shop, user))["order_session"] is None
         found = (await shop.http.get(f"/api/v1/tabs/{tab}")).json()["tab"]

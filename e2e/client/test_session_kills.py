@@ -1,7 +1,7 @@
 """A till is killed -9 in the middle of editing a cart, which goes on there or elsewhere: what was confirmed stays.
 
-What the cart said is on disk, and what was put in longer ago than the debounce interval, is in the session in the end,
-each line once. What it said is at the server is there for the other till at once.
+Now and then the network is gone too. What the cart said is on disk, and what was put in longer ago than the debounce
+interval, is in the session in the end, each line once; what it said is at the server is there for any till at once.
 """
 
 import asyncio
@@ -71,13 +71,19 @@ async def test_no_confirmed_item_is_lost_by_a_kill(own_shop: Shop) -> None:
     at_server: set[str] = set()
     for number in range(ROUNDS):
         till, log = rng.choice(TILLS), own_shop.directory / f"run-{number}.log"
+        plain, stream = own_shop.proxy.plain, own_shop.proxy.stream
+        plain.delay_s = 0.1  # so that a kill often finds a save under way
         process = await start(own_shop, till, log, str(number))
         try:
-            await asyncio.sleep(rng.uniform(0, 2.5))
+            await asyncio.sleep(rng.uniform(0, 1.5))
+            plain.refused = stream.refused = rng.random() < 1 / 3
+            await asyncio.sleep(rng.uniform(0, 1.5))
         finally:
             killed_s = time.monotonic()
             process.kill()
             await process.wait()
+        plain.clear()
+        stream.clear()
         done = read(log)
         assert done.opened is None or at_server <= set(done.opened), (
             f"round {number} at {till}: what was at the server is gone on with"

@@ -246,7 +246,7 @@ class Command:
         return tuple((name, mark.kind) for name, mark in _marks(self.input) if isinstance(mark, Names))
 
     @cached_property
-    def _made(self) -> tuple[str, ...]:
+    def made(self) -> tuple[str, ...]:
         """Fields whose id is made where the caller gives none."""
         return tuple(name for name, mark in _marks(self.input) if isinstance(mark, Made))
 
@@ -256,7 +256,7 @@ class Command:
         Once per call, before anything is loaded or kept: a rule may run several times, on a server and on a
         replica, and is to mean the same document each time.
         """
-        missing = [name for name in self._made if getattr(given, name) is None]
+        missing = [name for name in self.made if getattr(given, name) is None]
         return given.model_copy(update={name: new_id() for name in missing}) if missing else given
 
     def refs(self, given: CommandInput) -> list[Ref]:

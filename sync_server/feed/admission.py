@@ -11,7 +11,7 @@ from typing import Any
 
 from sync_core.problems import Unavailable
 from sync_core.times import iso_from_ms
-from sync_server.feed.connection import Connection
+from sync_server.feed.connection import Chunk, Connection
 from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.feed import RETRY_AFTER_S, Feed
 from sync_server.feed.framing import Framing
@@ -58,6 +58,8 @@ class Admission:
         )
         hub.admit(reader, lifetime_s=lifetime_s, farewell=farewell)
         if self.feed.draining:  # it came between the check and here
+            if framing.preamble:
+                connection.write(Chunk(framing.preamble))
             reader.close(Goodbye.SHUTDOWN, retry_ms=random.randint(100, 1000))
         else:
             reader.begin(_opening(hub, begins, request, framing, lifetime_s))
@@ -85,4 +87,4 @@ def _opening(hub: Hub, begins: Pin, request: FeedRequest, framing: Framing, life
         hub.metrics.resets.labels(begins.reset.value).inc()
         reset = hub.reset_document(begins.reset, root_path=request.root_path)
         opening += framing.control("reset", reset, event_id=cursor)
-    return opening
+    return framing.preamble + opening

@@ -4,6 +4,7 @@ All of the feed (hub, reader, clock) works with bytes that it writes and does no
 makes them. The readers of a channel share their framing, so that whatever it takes is done once for all of them.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,14 +15,28 @@ from sync_core.sse import encode_event, encode_id
 from sync_server.feed.frames import text_frame
 from sync_server.feed.window import FeedEvent, joined
 
-__all__ = ["MESSAGES", "SSE", "Framing", "MappedMessages", "Messages", "ServerSentEvents", "ToMessage"]
+__all__ = [
+    "GZIPPED",
+    "MESSAGES",
+    "SSE",
+    "Framing",
+    "GzippedEvents",
+    "MappedMessages",
+    "Messages",
+    "ServerSentEvents",
+    "ToMessage",
+]
 
 ToMessage = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 """From an envelope to the message that is sent for it; None for what is not sent. Pure: it is called once for many."""
 
 
 class Framing(Protocol):
-    """Values: equal ones make the same bytes. What they make can be joined in any order."""
+    """Values: equal ones make the same bytes. What they make can be joined in any order, behind the *preamble*."""
+
+    @property
+    def preamble(self) -> bytes:
+        """What a reader is sent first of all."""
 
     def events(self, events: Iterable[FeedEvent]) -> bytes:
         """Events of the log, in order."""
@@ -39,6 +54,10 @@ class Framing(Protocol):
 class ServerSentEvents:
     """Blocks of ``text/event-stream``. Source: protocol.md 2.1."""
 
+    @property
+    def preamble(self) -> bytes:
+        return b""
+
     def events(self, events: Iterable[FeedEvent]) -> bytes:
         return joined(events)
 
@@ -53,8 +72,46 @@ class ServerSentEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class GzippedEvents:
+    """The same with ``Content-Encoding: gzip``, compressed once for all readers of a channel.
+
+    A gzip stream is a head and DEFLATE blocks. Each piece is compressed by itself and ends at a byte, so that pieces
+    can stand in any order behind the head that each reader gets for itself. The checksum at its end would be another
+    one for each reader; streams that end are cut off without it, and clients of streams do not miss it.
+    """
+
+    @property
+    def preamble(self) -> bytes:
+        return b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+
+    def events(self, events: Iterable[FeedEvent]) -> bytes:
+        return _deflated(joined(events))
+
+    def control(
+        self, event: str, data: Mapping[str, Any], *, event_id: str | None, retry_ms: int | None = None
+    ) -> bytes:
+        return _deflated(SSE.control(event, data, event_id=event_id, retry_ms=retry_ms))
+
+    def advance(self, cursor: str) -> bytes:
+        return _deflated(SSE.advance(cursor))
+
+
+def _deflated(piece: bytes) -> bytes:
+    """*piece* as DEFLATE blocks that need nothing before them. A small window: pieces are small, and making a
+    compressor with a large one takes longer than the piece."""
+    if not piece:
+        return b""
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -12, 5)
+    return compressor.compress(piece) + compressor.flush(zlib.Z_SYNC_FLUSH)
+
+
+@dataclass(frozen=True, slots=True)
 class Messages:
     """WebSocket text messages: each event's envelope, as polls return it. Source: docs/transports.md."""
+
+    @property
+    def preamble(self) -> bytes:
+        return b""
 
     def events(self, events: Iterable[FeedEvent]) -> bytes:
         return b"".join([text_frame(event.envelope) for event in events])
@@ -77,6 +134,10 @@ class MappedMessages:
     """
 
     mapping: ToMessage
+
+    @property
+    def preamble(self) -> bytes:
+        return b""
 
     def events(self, events: Iterable[FeedEvent]) -> bytes:
         return b"".join([self._frame(from_json(event.envelope)) for event in events])
@@ -102,4 +163,5 @@ def _control_envelope(
 
 
 SSE = ServerSentEvents()
+GZIPPED = GzippedEvents()
 MESSAGES = Messages()

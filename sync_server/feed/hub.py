@@ -52,6 +52,7 @@ class FeedSettings:
     max_age_s: float = 600.0
     window_bytes: int = 16 * 1024 * 1024
     slow_close_s: float = 30.0
+    compression: bool = False
 
 
 class Made(NamedTuple):

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from sync_server.feed.admission import Admission
 from sync_server.feed.connection import connect, delimit_by_close
 from sync_server.feed.feed import Feed
-from sync_server.feed.framing import SSE
+from sync_server.feed.framing import GZIPPED, SSE
 from sync_server.feed.reader import Reader
 from sync_server.feed.request import FeedRequest
 
@@ -24,6 +24,7 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_GZIP_HEADERS = [*_HEADERS, (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
 
 
 class EventStream:
@@ -49,8 +50,20 @@ class EventStream:
         admission = await Admission.of(self._feed, FeedRequest.parse(scope))
         if scope["http_version"] == "1.0":
             delimit_by_close(send)
-        await begin({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        is_gzipped = self._feed.settings.compression and _takes_gzip(scope)
+        headers = _GZIP_HEADERS if is_gzipped else _HEADERS
+        await begin({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return None
-        return admission.admit(connect(send), SSE, max_age_s=self._feed.settings.max_age_s)
+        return admission.admit(connect(send), GZIPPED if is_gzipped else SSE, max_age_s=self._feed.settings.max_age_s)
+
+
+def _takes_gzip(scope: Scope) -> bool:
+    """Whether the client's ``Accept-Encoding`` names gzip, and not with a weight of zero."""
+    named = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding").decode("latin-1").lower()
+    for coding in named.split(","):
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name in ("gzip", "x-gzip", "*"):
+            return weight.strip("0.") != "" or not weight
+    return False

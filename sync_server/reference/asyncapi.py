@@ -11,6 +11,7 @@ from sync_server.feed.stream import STREAM_PATH
 from sync_server.reference.examples import TIME, example
 from sync_server.reference.schemas import CURSOR, Schemas, envelope_schema
 from sync_server.reference.schemas import TIME as TIME_SCHEMA
+from sync_server.sockets.feed import FEED_SOCKET_PATH
 
 __all__ = ["asyncapi_document"]
 
@@ -87,6 +88,14 @@ def asyncapi_document(event_types: Iterable[EventType], schemas: Schemas, *, ver
                 "description": "GET: the stream. The same events, a page at a time: /api/v1/sync/poll.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
             },
+            "feedSocket": {
+                "address": FEED_SOCKET_PATH,
+                "description": "WebSocket: the same feed, each message a text. An event is its payload as it stands "
+                "here; the feed's own (`connected`, `removed`, ...) are "
+                '`{"id": <cursor>, "eventType": <name>, "data": <payload>}`; `{"id"}` alone moves the cursor.',
+                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+            },
             "publish": {
                 "address": STREAM_PATH,
                 "description": "POST: one event, or several. Types that carry documents are made by commands only.",
@@ -95,6 +104,7 @@ def asyncapi_document(event_types: Iterable[EventType], schemas: Schemas, *, ver
         },
         "operations": {
             "sendEvents": {"action": "send", "channel": {"$ref": "#/channels/feed"}},
+            "sendMessages": {"action": "send", "channel": {"$ref": "#/channels/feedSocket"}},
             "receiveEvents": {"action": "receive", "channel": {"$ref": "#/channels/publish"}},
         },
         "components": {

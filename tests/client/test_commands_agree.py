@@ -20,6 +20,8 @@ from sync_core.domain.command import Command
 from tests.server.test_openapi import read_api
 
 KINDS = tuple(kind.plural for kind in DOMAIN.kinds.values())
+NO_COMMANDS = {("POST", "/vehicles/{vehicleID}/location")}
+"""Positions are no documents."""
 COMMANDS = [pytest.param(command, id=f"{command.target.kind}.{command.name}") for command in DOMAIN.commands]
 
 
@@ -76,7 +78,7 @@ def test_every_documented_way_to_change_a_document_is_a_command(document: dict[s
         for method in operations
         if method in ("post", "put", "patch", "delete") and path.split("/")[3] in paths
     }
-    assert changing == {(command.method, command.path) for command in DOMAIN.commands}
+    assert changing - NO_COMMANDS == {(command.method, command.path) for command in DOMAIN.commands}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

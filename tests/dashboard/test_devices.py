@@ -60,7 +60,7 @@ async def test_a_device_is_shown_as_it_is_and_its_clock_runs(viewer: Viewer, sho
     await expect(pc1.locator(".device-clock")).not_to_have_text(str(shown))
     await expect(panel(screen, "pc2").locator(".device-clock")).to_have_text("0:00")
     await shop.do("POST", "/devices/pc1/orders", orders=[COLA | {"name": "tea", "price": "0.50", "quantity": 1}])
-    await expect(pc1.locator(".device-total strong")).to_have_text("2,000.5", timeout=1000)
+    await expect(pc1.locator(".device-total strong")).to_have_text("2,000.50", timeout=1000)
 
 
 async def test_a_clock_is_started_and_stopped(viewer: Viewer, shop: Shop) -> None:
@@ -90,7 +90,7 @@ async def test_something_is_ordered_changed_and_taken_off(viewer: Viewer, shop: 
     await expect(dialog.get_by_label("Price each")).to_have_attribute("aria-invalid", "")
     await dialog.get_by_label("Price each").fill("٩٠٠٫٥")
     await button(dialog, "Order").click()
-    await expect(pc2.locator(".device-total strong")).to_have_text("2,701.5")
+    await expect(pc2.locator(".device-total strong")).to_have_text("2,701.50")
     await settled(screen)
     await screen.choose(pc2.locator(".device-orders li"), "Change…")
     await dialog.get_by_label("Quantity").fill("1")

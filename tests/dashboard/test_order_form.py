@@ -73,6 +73,16 @@ async def test_what_is_wrong_is_not_sent(viewer: Viewer, shop: Shop) -> None:
     assert (await only_order(shop))["payment"] == {"status": "pending", "amount": "9.50", "currency": "USD"}
 
 
+async def test_a_click_beside_the_form_loses_nothing(viewer: Viewer) -> None:
+    screen = await viewer.open()
+    dialog = await open_form(screen)
+    await dialog.get_by_label("Item", exact=True).fill("Wash")
+    await screen.page.mouse.click(5, 300)
+    await expect(dialog.get_by_label("Item", exact=True)).to_have_value("Wash")
+    await screen.page.keyboard.press("Escape")
+    await screen.hides(dialog)
+
+
 async def test_what_was_ordered_before_has_its_price(viewer: Viewer, shop: Shop) -> None:
     await shop.order("A")
     screen = await viewer.open()

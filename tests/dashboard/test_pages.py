@@ -112,3 +112,27 @@ async def test_health_draws_what_the_server_counts(viewer: Viewer, shop: Shop) -
     points = await readers.locator("polyline").get_attribute("points")
     assert points is not None
     assert "NaN" not in points
+
+
+async def test_names_are_text_on_every_page(viewer: Viewer, shop: Shop) -> None:
+    """Tags, scripts, and letters that would turn the line around, wherever somebody can write a name."""
+    name = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnorw"
+    item = {"sku": name, "name": name, "quantity": 1, "unitPrice": "1.00"}
+    await shop.do("POST", "/queues", queueID="Q", name=name)
+    await shop.do("POST", "/bays", bayID="B", name=name)
+    for order in ("A", "B"):
+        customer = {"name": name, "phone": name}
+        await shop.do("POST", "/orders", orderID=order, items=[item], customer=customer, notes=name)
+        await shop.do("POST", "/queues/Q/entries", orderID=order)
+    await shop.do("POST", "/queues/Q/call-next", bayID="B")
+    screen = await viewer.open("feed")
+    await shop.do("POST", "/orders/B/status", status=name, note=name)
+    for page, place in (
+        ("feed", ".events > li pre"), ("board", ".card-who"), ("queue", ".ticket-who"), ("bays", ".bay-who"),
+        ("orders/A", ".order-facts"), ("orders/B", ".timeline"),
+    ):  # fmt: skip
+        await screen.go(page)
+        if page == "feed":
+            await screen.page.locator(".events summary").first.click()
+        await expect(screen.page.locator(place).first).to_contain_text("<img src=x onerror=alert(1)><script>")
+        assert await screen.page.locator("main :is(img, script)").count() == 0

@@ -9,6 +9,18 @@ from tests.dashboard.shop import Shop
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
 
+async def test_a_shop_begins_with_a_queue_and_a_bay(viewer: Viewer, shop: Shop) -> None:
+    for page, label in (("queue", "New queue"), ("bays", "New bay")):
+        screen = await viewer.open(page)
+        await screen.page.get_by_role("button", name=label).click()
+        await screen.page.get_by_label("Name").fill(f"My {page}")
+        await screen.page.keyboard.press("Enter")
+        await expect(screen.page.get_by_role("heading", level=2)).to_contain_text(f"My {page}")
+        await screen.equals(shop)
+    assert [queue["name"] for queue in (await shop.get("/queues"))["queues"]] == ["My queue"]
+    assert [bay["name"] for bay in (await shop.get("/bays"))["bays"]] == ["My bays"]
+
+
 async def test_the_next_is_called_into_the_bay_that_was_chosen(viewer: Viewer, shop: Shop) -> None:
     await shop.furnish()
     screen = await viewer.open("queue")

@@ -120,12 +120,44 @@ async def test_dialogs_and_menus_can_be_used_by_all(viewer: Viewer, shop: Shop) 
     await screen.hides(screen.page.get_by_role("dialog"))
 
 
+async def test_the_button_of_a_menu_closes_it_again(viewer: Viewer, shop: Shop) -> None:
+    await shop.order("A")
+    screen = await viewer.open()
+    menu, button = screen.page.get_by_role("menu"), screen.card("A").locator(".card-menu")
+    for _ in range(2):
+        await button.click()
+        await screen.shows(menu)
+        await button.click()
+        await screen.hides(menu)
+        await expect(button).to_have_attribute("aria-expanded", "false")
+
+
+@pytest.mark.parametrize("width", [320, 390])
+async def test_the_head_has_room_for_all_that_is_wrong(
+    browser: Browser, served: Served, shop: Shop, width: int
+) -> None:
+    await shop.order("A")
+    viewport = {"width": width, "height": 700}
+    async with Viewer(browser, served.url, viewport=viewport, has_touch=True, is_mobile=True) as viewer:
+        screen = await viewer.open()
+        await screen.shows(screen.card("A"))
+        await viewer.offline()
+        await screen.shows(screen.page.locator(".banner[data-kind=offline]"))
+        await screen.choose(screen.card("A"), "Move to ⁨In progress")
+        await screen.shows(screen.page.get_by_role("button", name="1 queued"))
+        assert await screen.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+        await expect(screen.page.get_by_role("button", name="Appearance")).to_be_in_viewport(ratio=1)
+        await viewer.online()
+        await screen.live()
+
+
 async def test_arabic_runs_from_right_to_left(browser: Browser, served: Served, shop: Shop) -> None:
     await shop.order("A")
     async with Viewer(browser, served.url, locale="ar-EG") as viewer:
         screen = await viewer.open()
         await expect(screen.page.locator("html")).to_have_attribute("dir", "rtl")
         await expect(screen.page.get_by_role("heading", level=1)).to_have_text("اللوحة")
+        await screen.shows(screen.card("A"))
         first, last = await screen.lane("empty").bounding_box(), await screen.lane("cancelled").bounding_box()
         assert first is not None
         assert last is not None
@@ -133,6 +165,8 @@ async def test_arabic_runs_from_right_to_left(browser: Browser, served: Served, 
         await screen.card("A").focus()
         await screen.page.keyboard.press("Shift+ArrowLeft")  # the next stage lies to the left
         await screen.shows(screen.card("A", "in_progress"))
+        await screen.go("orders/A")
+        await expect(screen.page.locator(".timeline")).to_contain_text("←")  # from the right one to the left one
 
 
 async def test_what_was_chosen_is_remembered(viewer: Viewer) -> None:

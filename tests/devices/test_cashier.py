@@ -36,7 +36,7 @@ async def test_every_message_reaches_all_but_its_sender_and_changes_the_document
             "customerCount": 2,
             "notes": "VIP customer",
         }
-        order = {"orderIndex": 0, "data": COLA | {"quantity": 3, "notes": "بارد جداً"}}
+        order: dict[str, Any] = {"orderIndex": 0, "data": COLA | {"quantity": 3, "notes": "بارد جداً"}}
         del order["data"]["firstOrderTime"]
         ends = {"fromDeviceId": "pc1", "toDeviceId": "pc5"}
         text = "Device data transferred from pc1 to pc5"

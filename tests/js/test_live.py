@@ -37,6 +37,21 @@ async def test_events_come_live_and_in_order(context: BrowserContext, shop: Site
     assert tab.errors == []
 
 
+async def test_a_compressed_stream_is_live_too_and_goes_on_after_a_goodbye(
+    context: BrowserContext, site: Site, tmp_path: Path
+) -> None:
+    with SyncServer(tmp_path, config="[feed]\ncompression = true\nmax_age_s = 2\n") as server:
+        site.upstream = ("127.0.0.1", server.port)
+        tab = await open_tab(context, site, options=QUICK)
+        for n in range(30):  # through one planned goodbye at least
+            await publish(server, range(n, n + 1))
+            await asyncio.sleep(0.1)
+        await tab.until("seen.length === 30")
+        assert await tab.numbers() == list(range(30))
+        assert len(site.streams) > 1
+        assert tab.errors == []
+
+
 async def test_a_killed_server_is_found_again_and_nothing_is_missed(
     context: BrowserContext, site: Site, tmp_path: Path
 ) -> None:

@@ -1,12 +1,13 @@
 """What the tests of positions share: vehicles in a running application, and who drives them."""
 
+import json
 from typing import Any
 
 import httpx2
 
 from tests.access.credentials import bearer
-from tests.serving import Served
 from tests.server.shop import API, new_vin
+from tests.serving import Served
 
 OFFICE = bearer("dispatcher", sub="olga")
 
@@ -43,10 +44,12 @@ class Fleet:
         """Say where a vehicle is."""
         await self.do("POST", f"/vehicles/{vehicle_id}/location", {"lon": lon, "lat": lat, **more})
 
-    async def logged(self) -> list[tuple[str, float]]:
-        """Vehicle and longitude of the positions in the log."""
-        page = await self.do("GET", "/sync/poll?after=earliest&eventTypes=vehicle_location&limit=1000")
-        return [(event["vehicleID"], event["data"]["lon"]) for event in page["events"]]
+
+async def logged(served: Served) -> list[tuple[str, float]]:
+    """Vehicle and longitude of the positions in the log; a page of a poll would thin them."""
+    events = await served.application.event_log.read("default", after=0, limit=1000)
+    positions = (json.loads("{" + event.tail) for event in events if event.event_type == "vehicle_location")
+    return [(position["vehicleID"], position["data"]["lon"]) for position in positions]
 
 
 def fleet(served: Served, headers: dict[str, str] | None = None) -> Fleet:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
 from sync_server.app import open_application
 from sync_server.console.doctor import examine
@@ -63,6 +64,15 @@ async def test_a_stream_and_a_login_over_https(settings: Settings) -> None:
             pass
         login = await http.post("/api/v1/auth/login", json={"username": "ann", "password": PASSWORD})
         assert all("; Secure" in cookie for cookie in login.headers.get_list("set-cookie"))
+
+
+async def test_a_till_over_wss(settings: Settings) -> None:
+    verify = ssl.create_default_context(cafile=settings.server.tls_certificate)
+    url = server_url(settings).replace("https", "wss") + "/ws"
+    async with connect(url, ssl=verify, proxy=None) as till:
+        await till.send(json.dumps({"type": "connect", "clientId": "till-1", "token": token("cashier")}))
+        connected = json.loads(await till.recv())
+        assert (connected["type"], connected["success"]) == ("connected", True)
 
 
 async def test_the_commands_know_the_servers_own_certificate_and_believe_no_other(settings: Settings) -> None:

@@ -31,12 +31,20 @@ export function openBays(app) {
   draw();
   return {
     title,
-    element: el('div', { class: 'page' }, pageHead(title, facts).element, placeholder, grid),
+    element: el('div', { class: 'page' }, pageHead(title, facts, createButton(shop)).element, placeholder, grid),
     tick: () => {
       for (const part of parts) part.tick();
     },
     close: end,
   };
+}
+
+function createButton(shop) {
+  const create = async () => {
+    const name = await ask({ title: t('bays.new'), label: t('bays.name'), action: t('form.create') });
+    if (name) shop.send('bays.create', { name });
+  };
+  return shop.may('manage_bays') ? el('button', { type: 'button', class: 'create', onclick: () => void create() }, icon('plus'), t('bays.new')) : null;
 }
 
 const keyOf = ({ document }) => document.bayID;

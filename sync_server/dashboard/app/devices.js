@@ -9,7 +9,7 @@ import { drawFailure } from './failure.js';
 import { icon } from './icons.js';
 import { pageHead } from './shell.js';
 import { byName } from './shop.js';
-import { countdown, named, number, t } from './words.js';
+import { amount, countdown, named, number, t } from './words.js';
 
 const CATALOG = 'main';
 
@@ -41,7 +41,7 @@ export function openDevices(app) {
   draw();
   return {
     title,
-    element: el('div', { class: 'page' }, pageHead(title, facts, prices, create).element, placeholder, grid),
+    element: el('div', { class: 'page' }, pageHead(title, facts, el('div', { class: 'device-tools' }, prices, create)).element, placeholder, grid),
     tick: () => {
       for (const part of parts) part.tick();
     },
@@ -136,7 +136,7 @@ class DevicePanel {
     setAttribute(this.#toggle, 'class', isRunning ? null : 'primary');
     this.#orders.replaceChildren(...orders.map((order, at) => this.#makeOrder(order, at)));
     setAttribute(this.#total, 'hidden', !orders.length);
-    setText(this.#total.lastElementChild, number(Number(sum(orders.map(({ price, quantity }) => [price, quantity])))));
+    setText(this.#total.lastElementChild, amount(sum(orders.map(({ price, quantity }) => [price, quantity]))));
   }
 
   #makeOrder(order, at) {
@@ -151,7 +151,7 @@ class DevicePanel {
     }, icon('more'));
     return el('li', {},
       el('span', { class: 'device-what' }, what, order.notes ? outside(order.notes, { class: 'muted' }) : null),
-      el('span', { class: 'device-price' }, number(Number(sum([[order.price, order.quantity]])))),
+      el('span', { class: 'device-price' }, amount(sum([[order.price, order.quantity]]))),
       this.#shop.may('use_devices') ? menu : null);
   }
 

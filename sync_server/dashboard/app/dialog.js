@@ -5,9 +5,13 @@ import { icon } from './icons.js';
 import { t } from './words.js';
 
 let made = 0;
+const pressed = new Set(); // buttons that were pressed while their menu was open
 
-/** A modal dialog; gives the element, which removes itself when it is closed. */
-export function openDialog({ title, content, className = '', canClose = true }) {
+/**
+ * A modal dialog; gives the element, which removes itself when it is closed. closesOutside: also by a click beside it,
+ * which would be a pity where much was filled in.
+ */
+export function openDialog({ title, content, className = '', canClose = true, closesOutside = canClose }) {
   const id = `dialog-${(made += 1)}`;
   const dialog = el('dialog', { class: `dialog ${className}`.trim(), 'aria-labelledby': id },
     el('div', { class: 'dialog-head' },
@@ -18,7 +22,7 @@ export function openDialog({ title, content, className = '', canClose = true }) 
     el('div', { class: 'dialog-body' }, content));
   dialog.addEventListener('close', () => dialog.remove());
   dialog.addEventListener('cancel', (event) => canClose || event.preventDefault());
-  dialog.addEventListener('click', (event) => canClose && event.target === dialog && dialog.close());
+  dialog.addEventListener('click', (event) => closesOutside && event.target === dialog && dialog.close());
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
@@ -73,6 +77,7 @@ export function confirmed({ title, text, action }) {
  * expect them; the focus goes back to the button.
  */
 export function openMenu(button, items, { label }) {
+  if (pressed.delete(button)) return; // the click that has just closed it
   const menu = el('div', { class: 'menu', role: 'menu', popover: 'auto', 'aria-label': label },
     ...items.map(({ text, heading, run, isDanger }) => heading !== undefined
       ? el('p', { class: 'menu-heading', role: 'presentation' }, heading)
@@ -93,8 +98,15 @@ export function openMenu(button, items, { label }) {
       buttons.at(to % buttons.length).focus();
     } else if (event.key === 'Tab') menu.hidePopover();
   });
+  const onPress = (event) => {
+    if (!button.contains(event.target)) return;
+    pressed.add(button);
+    addEventListener('pointerup', () => setTimeout(() => pressed.delete(button)), { once: true, capture: true }); // after the click
+  };
+  addEventListener('pointerdown', onPress, { capture: true });
   menu.addEventListener('toggle', ({ newState }) => {
     if (newState !== 'closed') return;
+    removeEventListener('pointerdown', onPress, { capture: true });
     button.setAttribute('aria-expanded', 'false');
     if (menu.contains(document.activeElement) || document.activeElement === document.body) button.focus();
     menu.remove();

@@ -8,7 +8,7 @@ import { el, outside, paced, setAttribute, setText } from './dom.js';
 import { EventList } from './eventlist.js';
 import { icon } from './icons.js';
 import { pageHead } from './shell.js';
-import { decimal, duration, exactTime, named, number, t } from './words.js';
+import { ARROW, decimal, duration, exactTime, named, number, t } from './words.js';
 
 const SHOWN_TRANSITIONS = 12;
 
@@ -93,7 +93,7 @@ class FeedPage {
     this.#transitions.replaceChildren(...transitions.slice(-SHOWN_TRANSITIONS).reverse().map(({ before, after, reason, at }) =>
       el('li', {},
         el('time', { datetime: at }, exactTime(at)),
-        el('span', {}, `${named('state', before)} → `, el('strong', {}, named('state', after))),
+        el('span', {}, `${named('state', before)} ${ARROW} `, el('strong', {}, named('state', after))),
         reason ? el('span', { class: 'muted' }, outside(reason)) : null)));
   }
 }

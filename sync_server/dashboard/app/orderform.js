@@ -68,7 +68,7 @@ export function openOrderForm({ shop, notices }, { order = null } = {}) {
     el('p', { class: 'dialog-buttons' },
       el('button', { type: 'button', onclick: () => dialog.close() }, t('cancel')),
       el('button', { type: 'submit', class: 'primary' }, order ? t('form.save') : t('form.create'))));
-  const dialog = openDialog({ title: order ? t('form.edit.title', { id: order.orderID }) : t('form.new'), content: form, className: 'wide' });
+  const dialog = openDialog({ title: order ? t('form.edit.title', { id: order.orderID }) : t('form.new'), content: form, className: 'wide', closesOutside: false });
   (rows[0] ?? name.input).focus();
 }
 

@@ -2,13 +2,13 @@
 
 import { openDialog } from './dialog.js';
 import { el, outside } from './dom.js';
-import { named, shortTime, t } from './words.js';
+import { ARROW, named, shortTime, t } from './words.js';
 
 /** `orders.changeStage` in words, with what it is about. */
 export function describe({ name, given }) {
   const what = named('action', name);
   const about = given.orderID ?? given.bayID ?? given.queueID ?? given.deviceID ?? given.catalogID ?? given.fuelOrderID ?? given.truckID ?? '';
-  return given.newStage ? `${what}: ${about} → ${named('stage', given.newStage)}` : `${what}: ${about}`;
+  return given.newStage ? `${what}: ${about} ${ARROW} ${named('stage', given.newStage)}` : `${what}: ${about}`;
 }
 
 /** Why it was refused. */

@@ -1,7 +1,7 @@
 /** The queues: who waits, for how long, and the next one into a free bay. */
 
 import { itemsText } from './card.js';
-import { openMenu } from './dialog.js';
+import { ask, openMenu } from './dialog.js';
 import { arrange, el, keepFocus, outside, Parts, setAttribute, setText } from './dom.js';
 import { drawFailure } from './failure.js';
 import { icon } from './icons.js';
@@ -26,12 +26,20 @@ export function openQueue(app) {
   draw();
   return {
     title,
-    element: el('div', { class: 'page' }, pageHead(title).element, placeholder, lanes),
+    element: el('div', { class: 'page' }, pageHead(title, createButton(shop)).element, placeholder, lanes),
     tick: () => {
       for (const part of parts) part.tick();
     },
     close: end,
   };
+}
+
+function createButton(shop) {
+  const create = async () => {
+    const name = await ask({ title: t('queue.new'), label: t('queue.name'), action: t('form.create') });
+    if (name) shop.send('queues.create', { name });
+  };
+  return shop.may('manage_queues') ? el('button', { type: 'button', class: 'create', onclick: () => void create() }, icon('plus'), t('queue.new')) : null;
 }
 
 const keyOf = ({ document }) => document.queueID;

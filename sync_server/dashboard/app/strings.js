@@ -71,6 +71,8 @@ const EN = {
   'action.orders.setPayment': 'Payment',
   'action.orders.edit': 'Edit order',
   'action.orders.delete': 'Delete order',
+  'action.bays.create': 'New bay',
+  'action.queues.create': 'New queue',
   'action.queues.enter': 'Put into queue',
   'action.queues.leave': 'Leave queue',
   'action.queues.move': 'Move in queue',
@@ -101,6 +103,8 @@ const EN = {
   'card.ticket': '{queue} · no. {n}',
 
   'queue.none': 'There are no queues yet.',
+  'queue.new': 'New queue',
+  'queue.name': 'Name',
   'queue.empty': 'Nobody waits.',
   'queue.paused': 'Paused',
   'queue.pause': 'Pause',
@@ -113,6 +117,8 @@ const EN = {
   'queue.leave': 'Take out of the queue',
 
   'bays.none': 'There are no bays yet.',
+  'bays.new': 'New bay',
+  'bays.name': 'Name',
   'bays.idle.available': 'Ready for the next vehicle.',
   'bays.idle.cleaning': 'Being cleaned.',
   'bays.idle.out_of_service': 'Closed until somebody opens it again.',
@@ -352,6 +358,8 @@ const AR = {
   'action.orders.setPayment': 'الدفع',
   'action.orders.edit': 'تعديل الطلب',
   'action.orders.delete': 'حذف الطلب',
+  'action.bays.create': 'حارة جديدة',
+  'action.queues.create': 'طابور جديد',
   'action.queues.enter': 'إدخال في الطابور',
   'action.queues.leave': 'إخراج من الطابور',
   'action.queues.move': 'نقل في الطابور',
@@ -382,6 +390,8 @@ const AR = {
   'card.ticket': '{queue} · رقم {n}',
 
   'queue.none': 'لا طوابير بعد.',
+  'queue.new': 'طابور جديد',
+  'queue.name': 'الاسم',
   'queue.empty': 'لا أحد ينتظر.',
   'queue.paused': 'متوقف',
   'queue.pause': 'إيقاف مؤقت',
@@ -394,6 +404,8 @@ const AR = {
   'queue.leave': 'أخرج من الطابور',
 
   'bays.none': 'لا حارات بعد.',
+  'bays.new': 'حارة جديدة',
+  'bays.name': 'الاسم',
   'bays.idle.available': 'جاهزة للسيارة التالية.',
   'bays.idle.cleaning': 'تُنظَّف الآن.',
   'bays.idle.out_of_service': 'مغلقة حتى تُفتح من جديد.',

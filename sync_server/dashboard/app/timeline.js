@@ -1,7 +1,7 @@
 /** The history of one order: what the log still holds of it, then what comes, each event once. */
 
 import { el, outside, setText } from './dom.js';
-import { exactTime, fullTime, money, named, t } from './words.js';
+import { ARROW, exactTime, fullTime, money, named, t } from './words.js';
 
 const PAGE_LIMIT = 500;
 const PAIR_SEQS = 16; // events of one command are no further apart
@@ -84,7 +84,7 @@ function item(event) {
 function detailsOf({ data }) {
   const parts = [];
   if (data.newStage) {
-    parts.push(data.previousStage ? `${named('stage', data.previousStage)} → ${named('stage', data.newStage)}` : named('stage', data.newStage));
+    parts.push(data.previousStage ? `${named('stage', data.previousStage)} ${ARROW} ${named('stage', data.newStage)}` : named('stage', data.newStage));
   }
   if (data.amount !== undefined) {
     parts.push(`${named('payment', data.status)}: ${money(data.amount, data.currency ?? 'USD')}${data.method ? ` · ${data.method}` : ''}`);

@@ -5,6 +5,7 @@ import { STRINGS } from './strings.js';
 const language = STRINGS[document.documentElement.lang] ? document.documentElement.lang : 'en';
 const plural = new Intl.PluralRules(language);
 const count = new Intl.NumberFormat(language);
+const cents = new Intl.NumberFormat(language, { minimumFractionDigits: 2 });
 const rate = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' });
 const exactClock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -34,7 +35,13 @@ export function named(prefix, name) {
 }
 
 export const number = (value) => count.format(value);
+
+/** An amount where no currency is known: `2,000`, `0.50`. */
+export const amount = (value) => (Number.isInteger(Number(value)) ? count : cents).format(value);
 export const decimal = (value) => rate.format(value);
+
+/** From one state to the next, in the direction of reading. */
+export const ARROW = document.documentElement.dir === 'rtl' ? '←' : '→';
 
 /** Hours and minutes in the viewer's zone; with the weekday if that is not today. */
 export function shortTime(iso) {

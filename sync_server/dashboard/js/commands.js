@@ -1,15 +1,18 @@
 /**
- * The shop's commands: route, and the picture to show until the server has answered.
+ * All commands: route, and the picture to show until the server has answered.
  *
- * Named `<collection>.<command>` after the server's declarations (sync_core/domain), with which a test compares them.
+ * Named `<collection>.<command>` after the server's declarations (sync_core/domain), out of which declared.js is made;
+ * one that no picture is written for is shown when the feed tells of it. A test compares pictures with the rules.
  * `overlay(given, docs, now)` changes `docs` as the server will; it returns false where the rules will refuse, and
  * then nothing is shown. `docs` is `get(kind, id)`, `put(kind, document)`, `remove(kind, id)`. `complete(given)`
  * makes the ids that the server would make, so that a repeat names the same ones.
  */
 
+import { DECLARED_COMMANDS } from './declared.js';
 import { CATALOGS, DEVICES } from './devices.js';
 import { FUEL_ORDERS, FUEL_TRUCKS } from './fueling.js';
 import { newId } from './ids.js';
+import { DRIVERS, FUEL_LOGS, TRANSPORT_ORDERS, VEHICLES } from './logistics.js';
 import { sum } from './money.js';
 
 const NEXT_STAGES = {
@@ -76,7 +79,6 @@ function endJob(given, docs, now, stage) {
 
 const ORDERS = {
   create: {
-    method: 'POST', path: '/orders', complete: (given) => ({ orderID: newId(), ...given }),
     overlay({ orderID, items = [], customer, notes, currency = 'USD' }, docs, now) {
       if (docs.get('orders', orderID)) return false;
       const payment = { status: 'pending', amount: total(items), currency };
@@ -87,7 +89,6 @@ const ORDERS = {
     },
   },
   changeStage: {
-    method: 'POST', path: '/orders/{orderID}/stage',
     overlay({ orderID, newStage }, docs, now) {
       const order = docs.get('orders', orderID);
       if (!order || order.bayID !== undefined || !NEXT_STAGES[order.stage]?.includes(newStage)) return false;
@@ -96,7 +97,6 @@ const ORDERS = {
     },
   },
   setStatus: {
-    method: 'POST', path: '/orders/{orderID}/status',
     overlay({ orderID, status }, docs, now) {
       const order = docs.get('orders', orderID);
       if (!order) return false;
@@ -105,7 +105,6 @@ const ORDERS = {
     },
   },
   setPayment: {
-    method: 'POST', path: '/orders/{orderID}/payment',
     overlay({ orderID, ...given }, docs, now) {
       const order = docs.get('orders', orderID);
       if (!order || !NEXT_PAYMENT[order.payment.status]?.includes(given.status)) return false;
@@ -115,7 +114,6 @@ const ORDERS = {
     },
   },
   edit: {
-    method: 'PATCH', path: '/orders/{orderID}',
     overlay({ orderID, ...given }, docs, now) {
       const order = docs.get('orders', orderID);
       const isOpen = order && order.stage !== 'completed' && order.stage !== 'cancelled';
@@ -129,7 +127,6 @@ const ORDERS = {
     },
   },
   delete: {
-    method: 'DELETE', path: '/orders/{orderID}',
     overlay({ orderID }, docs) {
       const order = docs.get('orders', orderID);
       if (!order || order.bayID !== undefined) return false;
@@ -142,7 +139,6 @@ const ORDERS = {
 
 const QUEUES = {
   create: {
-    method: 'POST', path: '/queues', complete: (given) => ({ queueID: newId(), ...given }),
     overlay({ queueID, name }, docs) {
       if (docs.get('queues', queueID)) return false;
       docs.put('queues', { queueID, name, paused: false, entries: [], nextTicket: 1, version: 0 });
@@ -150,7 +146,6 @@ const QUEUES = {
     },
   },
   edit: {
-    method: 'PATCH', path: '/queues/{queueID}',
     overlay({ queueID, ...given }, docs) {
       const queue = docs.get('queues', queueID);
       if (!queue) return false;
@@ -159,7 +154,6 @@ const QUEUES = {
     },
   },
   delete: {
-    method: 'DELETE', path: '/queues/{queueID}',
     overlay({ queueID }, docs) {
       const queue = docs.get('queues', queueID);
       if (!queue || queue.entries.length) return false;
@@ -168,7 +162,6 @@ const QUEUES = {
     },
   },
   enter: {
-    method: 'POST', path: '/queues/{queueID}/entries',
     overlay({ queueID, orderID, priority = 0 }, docs, now) {
       const queue = docs.get('queues', queueID);
       const order = docs.get('orders', orderID);
@@ -183,7 +176,6 @@ const QUEUES = {
     },
   },
   leave: {
-    method: 'DELETE', path: '/queues/{queueID}/entries/{orderID}',
     overlay({ queueID, orderID }, docs, now) {
       const queue = docs.get('queues', queueID);
       if (!queue?.entries.some((entry) => entry.orderID === orderID)) return false;
@@ -194,7 +186,6 @@ const QUEUES = {
     },
   },
   move: {
-    method: 'POST', path: '/queues/{queueID}/entries/{orderID}/move',
     overlay({ queueID, orderID, position }, docs) {
       const queue = docs.get('queues', queueID);
       const entry = queue?.entries.find((one) => one.orderID === orderID);
@@ -205,7 +196,6 @@ const QUEUES = {
     },
   },
   callNext: {
-    method: 'POST', path: '/queues/{queueID}/call-next', complete: (given) => ({ jobID: newId(), ...given }),
     overlay({ queueID, bayID, ...given }, docs, now) {
       const queue = docs.get('queues', queueID);
       const bay = docs.get('bays', bayID);
@@ -218,7 +208,6 @@ const QUEUES = {
 
 const BAYS = {
   create: {
-    method: 'POST', path: '/bays', complete: (given) => ({ bayID: newId(), ...given }),
     overlay({ bayID, name }, docs) {
       if (docs.get('bays', bayID)) return false;
       docs.put('bays', { bayID, name, status: 'available', version: 0 });
@@ -226,7 +215,6 @@ const BAYS = {
     },
   },
   edit: {
-    method: 'PATCH', path: '/bays/{bayID}',
     overlay({ bayID, ...given }, docs) {
       const bay = docs.get('bays', bayID);
       if (!bay || bay.status === 'occupied') return false;
@@ -235,7 +223,6 @@ const BAYS = {
     },
   },
   delete: {
-    method: 'DELETE', path: '/bays/{bayID}',
     overlay({ bayID }, docs) {
       const bay = docs.get('bays', bayID);
       if (!bay || bay.status === 'occupied') return false;
@@ -244,7 +231,6 @@ const BAYS = {
     },
   },
   startJob: {
-    method: 'POST', path: '/bays/{bayID}/jobs', complete: (given) => ({ jobID: newId(), ...given }),
     overlay({ bayID, orderID, ...given }, docs, now) {
       const bay = docs.get('bays', bayID);
       const order = docs.get('orders', orderID);
@@ -252,7 +238,6 @@ const BAYS = {
     },
   },
   reportProgress: {
-    method: 'PATCH', path: '/bays/{bayID}/jobs/{jobID}',
     overlay({ bayID, jobID, progress }, docs) {
       const bay = docs.get('bays', bayID);
       if (!bay || bay.job?.jobID !== jobID || progress < bay.job.progress) return false;
@@ -261,11 +246,9 @@ const BAYS = {
     },
   },
   finishJob: {
-    method: 'POST', path: '/bays/{bayID}/jobs/{jobID}/finish',
     overlay: (given, docs, now) => endJob(given, docs, now, 'completed'),
   },
   abortJob: {
-    method: 'POST', path: '/bays/{bayID}/jobs/{jobID}/abort',
     overlay: (given, docs, now) => endJob(given, docs, now, 'initiated'),
   },
 };
@@ -278,15 +261,23 @@ const COLLECTIONS = {
   catalogs: CATALOGS,
   fuel_orders: FUEL_ORDERS,
   fuel_trucks: FUEL_TRUCKS,
+  vehicles: VEHICLES,
+  drivers: DRIVERS,
+  transport_orders: TRANSPORT_ORDERS,
+  fuel_logs: FUEL_LOGS,
 };
 
-/** By name, such as `orders.changeStage`: `{method, path, target, complete?, overlay}`. */
+/** A command as it is declared, with the picture that is written here for it, if any. */
+function commandOf(name, { method, path, made = [] }) {
+  const [target, short] = name.split('.');
+  const ids = () => Object.fromEntries(made.map((field) => [field, newId()]));
+  const complete = (given) => ({ ...ids(), ...given });
+  return Object.freeze({ complete, ...COLLECTIONS[target]?.[short], method, path, target });
+}
+
+/** By name, such as `orders.changeStage`: `{method, path, target, complete, overlay?}`. */
 export const COMMANDS = Object.freeze(
-  Object.fromEntries(
-    Object.entries(COLLECTIONS).flatMap(([target, commands]) =>
-      Object.entries(commands).map(([name, command]) => [`${target}.${name}`, Object.freeze({ ...command, target })]),
-    ),
-  ),
+  Object.fromEntries(Object.entries(DECLARED_COMMANDS).map(([name, command]) => [name, commandOf(name, command)])),
 );
 
 /** The HTTP request of `command` with what is `given`: `{method, path, body}`, path below the base address. */

@@ -1,20 +1,25 @@
 /** The kinds of documents that a replica keeps: their names on the wire, and what is open. */
 
+import { DECLARED_KINDS } from './declared.js';
 import { isOpenFuelOrder } from './fueling.js';
+import { isOpenTransport } from './logistics.js';
+
+/** Of kinds that are ever finished, whether a document still is open. */
+const IS_OPEN = {
+  orders: (order) => order.stage !== 'completed' && order.stage !== 'cancelled',
+  fuel_orders: isOpenFuelOrder,
+  transport_orders: isOpenTransport,
+  fuel_logs: () => false, // done when it is made
+};
 
 /** By plural name: `key` is the kind in events and answers, `id` the field with a document's id. */
-export const KINDS = Object.freeze({
-  orders: Object.freeze({
-    plural: 'orders', key: 'order', id: 'orderID',
-    isOpen: (order) => order.stage !== 'completed' && order.stage !== 'cancelled',
-  }),
-  queues: Object.freeze({ plural: 'queues', key: 'queue', id: 'queueID', isOpen: () => true }),
-  bays: Object.freeze({ plural: 'bays', key: 'bay', id: 'bayID', isOpen: () => true }),
-  devices: Object.freeze({ plural: 'devices', key: 'device', id: 'deviceID', isOpen: () => true }),
-  catalogs: Object.freeze({ plural: 'catalogs', key: 'catalog', id: 'catalogID', isOpen: () => true }),
-  fuel_orders: Object.freeze({ plural: 'fuel_orders', key: 'fuel_order', id: 'fuelOrderID', isOpen: isOpenFuelOrder }),
-  fuel_trucks: Object.freeze({ plural: 'fuel_trucks', key: 'fuel_truck', id: 'truckID', isOpen: () => true }),
-});
+export const KINDS = Object.freeze(
+  Object.fromEntries(
+    Object.entries(DECLARED_KINDS).map(([plural, names]) => [
+      plural, Object.freeze({ plural, ...names, isOpen: IS_OPEN[plural] ?? (() => true) }),
+    ]),
+  ),
+);
 
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 

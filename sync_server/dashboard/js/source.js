@@ -6,18 +6,13 @@
  * `connected` names those that are configured at the server.
  */
 
+import { DECLARED_EVENT_TYPES } from './declared.js';
+
 /** What a server says about the stream itself; never stored. */
 export const CONTROL_TYPES = Object.freeze(['connected', 'caught_up', 'heartbeat', 'reset', 'removed', 'goodbye']);
 
-/** Types of the seeds and of the shop's commands; custom ones come on top. */
-export const EVENT_TYPES = Object.freeze([
-  'stage_change', 'order_stage_change', 'status_update', 'payment_update', 'order_created', 'order_updated',
-  'order_deleted', 'whatsapp_connected', 'qr_generated', 'queue_updated', 'bay_updated', 'job_started', 'job_progress',
-  'job_completed', 'job_aborted', 'device_created', 'device_updated', 'order_added', 'order_modified', 'order_removed',
-  'device_transferred', 'device_cleared', 'device_removed', 'categories_updated', 'prices_updated',
-  'new_unclaimed_order', 'fuel_order_created', 'order_claimed', 'order_update', 'order_details_updated',
-  'change_acknowledged', 'order_completed', 'fuel_order_deleted', 'truck_updated',
-]);
+/** Types of the seeds and of all commands; custom ones come on top. */
+export const EVENT_TYPES = DECLARED_EVENT_TYPES;
 
 const CLOSED = 2;
 
