@@ -182,7 +182,8 @@ class Saves:
 
     def _refused(self, sent: Sent, refusal: CommandFailed) -> None:
         if sent.key not in self._keeper.entries:
-            return  # somebody has discarded it
+            self.base = None  # somebody has discarded it: the cart is what the server has
+            return
         theirs = parsed(refusal.current.get(OrderSession.kind))
         if self.failure is not None:
             self._done.append(self.failure.key)

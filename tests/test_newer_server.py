@@ -1,5 +1,6 @@
 """What a newer server has written, with a stage that this version does not know: a client of this version leaves the
-document out, an older server gives it to readers as it is and does not let anybody change it. Nothing else suffers.
+document out, a page shows what it can of it, an older server gives it to readers as it is and does not let anybody
+change it. Nothing else suffers.
 """
 
 import asyncio
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
 from sync_client import State, SyncClient
 from sync_client.errors import CommandFailed
 from tests.changed_core import changed_core
+from tests.dashboard.screen import Viewer
 from tests.server.commands import run
 from tests.server.shop import ITEM, Shop
 from tests.servers import SyncServer
@@ -68,6 +71,18 @@ async def test_a_client_leaves_it_out_and_goes_on(
     async with make() as client:  # and what the cache has kept of it harms nobody
         assert [entry.document.status for entry in client.orders] == ["ready"]
         assert client.orders.fresh
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_page_shows_what_it_can_of_it(log: SyncServer, browser: Browser) -> None:
+    async with Viewer(browser, log.base_url) as viewer:
+        screen = await viewer.open()
+        await screen.shows(screen.card("plain", "initiated"))
+        await screen.hides(screen.card("archived"))
+        await screen.go("orders/archived")
+        await screen.shows(screen.page.get_by_text("Completed → archived"))
+        await screen.shows(screen.page.get_by_role("button", name="Delete…"))
+        assert viewer.complaints() == []
 
 
 async def test_an_older_server_gives_it_to_readers_and_lets_nobody_change_it(

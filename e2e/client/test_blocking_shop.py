@@ -9,7 +9,16 @@ from typing import Any
 import httpx2
 import pytest
 
-from sync_client import State, blocking_collections, blocking_outbox, collections, outbox, sent
+from sync_client import (
+    State,
+    blocking_collections,
+    blocking_outbox,
+    blocking_session,
+    collections,
+    outbox,
+    sent,
+    session,
+)
 from sync_client.blocking import SyncClient
 from sync_client.client import SyncClient as AsyncClient
 from sync_client.conflicts import Conflict
@@ -134,12 +143,14 @@ def names(it: Any) -> dict[str, set[str]]:
         (blocking_outbox.Outbox, outbox.Outbox),
         (blocking_outbox.Sent, sent.Sent),
         (blocking_collections.Collection, collections.Collection),
+        (blocking_session.Session, session.Session),
     ],
     ids=lambda cls: cls.__module__,
 )
 def test_it_has_everything_that_the_other_has(ours: type, theirs: type) -> None:
     ours_, theirs_ = names(ours), names(theirs)
-    theirs_.pop("settle", None)
+    for internal in ("settle", "then", "run", "stir", "end", "aclose"):
+        theirs_.pop(internal, None)
     assert {name: missing for name in theirs_ if (missing := theirs_[name] - ours_[name])} == {}
 
 

@@ -340,6 +340,19 @@ async def test_a_failed_save_leaves_the_choice(shop: Shop, user: str) -> None:
         assert (names_in(found), found["id"] != session["id"]) == (["a", "b", "c"], True)
 
 
+async def test_a_save_that_somebody_discards_is_no_more_in_the_cart(shop: Shop, user: str) -> None:
+    async with till(shop, "till-1", user) as one:
+        one.put_in("a")
+        await one.becomes(SaveState.SAVED)
+        await one.unplug()
+        one.put_in("b")
+        await one.cart.save()
+        (waiting,) = one.client.outbox.queued or one.client.outbox.in_flight
+        await one.client.outbox.discard(waiting.key)
+        await eventually(lambda: one.names == ["a"])
+        assert one.cart.state is SaveState.SAVED
+
+
 async def test_who_looks_on_is_told(shop: Shop, user: str) -> None:
     async with till(shop, "till-1", user) as one:
         seen: list[SaveState] = []

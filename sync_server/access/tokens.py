@@ -18,6 +18,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic_core import from_json
 
 from sync_core.problems import Unauthorized, Unavailable
 from sync_server.access.claims import Claims
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 MAX_TOKEN_BYTES = 8 * 1024
-JWKS_TIMEOUT_S = 5
+MAX_JWKS_BYTES = 512 * 1024
 OWN_ISSUER = "order-sync"
 PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256")
 ALGORITHMS = ("HS256", *PUBLIC_KEY_ALGORITHMS)
@@ -82,13 +83,15 @@ class JWKSTimes:
     """An identity provider that does not answer locks nobody out for so long."""
     pause_s: float = 10.0
     """An unknown key id asks the provider again, but not more often than this: anybody can send unknown ids."""
+    patience_s: float = 5.0
+    """For the provider's whole answer."""
 
 
 class JWKSKeys:
-    """Keys that an identity provider publishes at *url*, fetched off the event loop."""
+    """Keys that an identity provider publishes at *url*."""
 
     def __init__(self, url: str, *, times: JWKSTimes | None = None) -> None:
-        self._client = jwt.PyJWKClient(url, cache_keys=False, cache_jwk_set=False, timeout=JWKS_TIMEOUT_S)
+        self._url = url
         self._times = times or JWKSTimes()
         self._keys: list[Key] = []
         self._fetched_s = float("-inf")
@@ -120,15 +123,50 @@ class JWKSKeys:
             return
         self._tried_s = time.monotonic()
         try:
-            found = await asyncio.to_thread(self._client.get_signing_keys)
-        except (jwt.PyJWTError, ValueError, OSError) as exc:
-            log.warning("jwks_unavailable", error=str(exc))
+            # PyJWT's own client would do in a thread that nothing ends, and take an answer of any length.
+            async with asyncio.timeout(self._times.patience_s):
+                self._keys = _published(await self._read())
+        except (ValueError, OSError) as exc:
+            log.warning("jwks_unavailable", error=str(exc) or type(exc).__name__)
             return
-        # A key that names no algorithm is used with its type's own, never with HMAC.
-        self._keys = [
-            Key(k.algorithm_name, k.key, k.key_id) for k in found if k.algorithm_name in PUBLIC_KEY_ALGORITHMS
-        ]
         self._fetched_s = time.monotonic()
+
+    async def _read(self) -> bytes:
+        """The provider's answer. A redirect is none: it would be somewhere else that decides whose tokens count.
+
+        Raises ValueError, OSError.
+        """
+        import httpx2  # takes as long as a tenth of the server's start
+
+        body = bytearray()
+        try:
+            async with (
+                httpx2.AsyncClient(headers={"Accept-Encoding": "identity"}) as client,
+                client.stream("GET", self._url) as response,
+            ):
+                if response.status_code != 200:
+                    raise ValueError(f"the provider answers {response.status_code}")
+                async for piece in response.aiter_raw():
+                    body += piece
+                    if len(body) > MAX_JWKS_BYTES:
+                        raise ValueError("the provider's answer is too long")
+        except httpx2.HTTPError as exc:
+            raise OSError(f"{type(exc).__name__}: {exc}") from None
+        return bytes(body)
+
+
+def _published(body: bytes) -> list[Key]:
+    """The keys in a JSON Web Key Set that verify signatures. Raises ValueError where there are none."""
+    try:
+        # A key that names no algorithm is used with its type's own, never with HMAC.
+        found = [key for key in jwt.PyJWKSet.from_dict(from_json(body)).keys if key.public_key_use in ("sig", None)]
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as exc:
+        raise ValueError(f"no set of keys: {exc}") from None
+    keys = [Key(k.algorithm_name, k.key, k.key_id) for k in found if k.algorithm_name in PUBLIC_KEY_ALGORITHMS]
+    keys = [key for key in keys if isinstance(key.kid, str)]
+    if not keys:
+        raise ValueError("none of its keys can be used")
+    return keys
 
 
 def public_key(algorithm: str, path: Path) -> Key:

@@ -84,7 +84,7 @@ class Authenticator:
 
     async def _bearer(self, credential: str) -> Caller:
         if keyring.is_api_key(credential):
-            return self._api_key(credential)
+            return await self._api_key(credential)
         if is_own(credential):
             return await self._fresh(await self.sessions.read(credential))
         refusal = Unauthorized("Tokens are not accepted here; use an API key, or log in.")
@@ -97,12 +97,17 @@ class Authenticator:
             return self._of_claims(claims, leeway_s=verifier.leeway_s)
         raise refusal
 
-    def _api_key(self, credential: str) -> Caller:
+    async def _api_key(self, credential: str) -> Caller:
         parts = keyring.split(credential)
-        record = self.directory.key(parts[0]) if parts else None
-        if parts is None or record is None or not keyring.fits(parts[1], record.digest):
+        if parts is None:
             raise _unknown_key()
-        return self._of_key(record.recordID)
+        key_id, secret = parts
+        if self.directory.key(key_id) is None:
+            await self.directory.seek(key_id)  # it may have been made a moment ago
+        record = self.directory.key(key_id)
+        if record is None or not keyring.fits(secret, record.digest):
+            raise _unknown_key()
+        return self._of_key(key_id)
 
     def _of_key(self, key_id: str) -> Caller:
         record = self.directory.key(key_id)
@@ -121,7 +126,7 @@ class Authenticator:
         """Who has the *session*, which may be newer than what this process knows of its user."""
         user = self.directory.user(user_id(session.tenant, session.name))
         if user is None or user.generation < session.generation:
-            await self.directory.refresh()
+            await self.directory.seek(session.credential)
         return self._of_session(session)
 
     def _of_session(self, session: Session) -> Caller:

@@ -1,7 +1,8 @@
 """Who is known here: users, API keys and ended sessions, in memory, following what any process changes.
 
 The log of the accounts is looked at once a second, and what changed since is read again. Nothing is asked of the
-store for a single request.
+store for a single request; who is not known may be newer than the last look, and is looked for once, together with all
+others of whom that is so.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ __all__ = ["Directory"]
 LOOK_S = 1.0
 STALE_S = 30.0
 """A log that is silent for longer leaves open who was let in; nobody is, then."""
+SEEK_S = 0.1
+SEEK_PATIENCE_S = 2.0
+MAX_SOUGHT = 1000
 PAGE = 1000
 KINDS: Mapping[str, type[Document]] = {kind.kind: kind for kind in (User, ApiKeyRecord, EndedSession)}
 
@@ -41,6 +45,10 @@ class Directory:
         """How often something has come to be known, or to be gone."""
         self._read_s = float("-inf")
         self._looking = asyncio.Lock()
+        self._sought: set[str] = set()
+        """Who was looked for in vain since the last look of ``follow``."""
+        self._seeking: asyncio.Task[None] | None = None
+        self._seek_s = float("-inf")
 
     def user(self, record: str) -> User | None:
         """Raises Unavailable, like all that follow."""
@@ -80,6 +88,7 @@ class Directory:
         while True:
             try:
                 await self.look()
+                self._sought.clear()
                 looked()
             except LogError as exc:
                 if not failing:
@@ -97,6 +106,32 @@ class Directory:
             await self.look()
         except LogError as exc:
             raise Unavailable("Who may come in cannot be read now.", retry_after_s=2) from exc
+
+    async def seek(self, who: str) -> None:
+        """Look again for *who*, who is not known. Raises Unavailable.
+
+        One look for all who ask within a tenth of a second, and one for each *who* until the next regular one:
+        whoever shows keys that are none makes no more work than that.
+        """
+        if who in self._sought or len(self._sought) >= MAX_SOUGHT:
+            return
+        if self._seeking is None:
+            self._seeking = asyncio.get_running_loop().create_task(self._seek(), name="accounts-seek")
+            # Whether anybody still waits for it or not, its error has been seen.
+            self._seeking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._seeking)
+        self._sought.add(who)
+
+    async def _seek(self) -> None:
+        now = asyncio.get_running_loop().time
+        await asyncio.sleep(self._seek_s + SEEK_S - now())
+        self._seek_s = now()
+        self._seeking = None  # who asks from here on asks for what may be newer than this look
+        try:
+            async with asyncio.timeout(SEEK_PATIENCE_S):
+                await self.refresh()
+        except TimeoutError:
+            raise Unavailable("Who may come in cannot be read now.", retry_after_s=2) from None
 
     async def look(self) -> None:
         """Take in what has changed. Raises LogError."""

@@ -8,7 +8,6 @@ Prices are JSON numbers here, and amounts (decimals as text) in commands. Source
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -207,6 +206,5 @@ def _priced(order: dict[str, Any]) -> dict[str, Any]:
     """*order* with its price, a JSON number, as an amount."""
     price = order.get("price")
     if isinstance(price, int | float) and not isinstance(price, bool):
-        # The shortest text that means this number: what was written, with up to fifteen digits.
-        return order | {"price": format(Decimal(repr(price)), "f")}
+        return order | {"price": str(price)}  # the shortest text that means this number: what was written
     return order

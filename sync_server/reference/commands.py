@@ -92,7 +92,9 @@ def _answer(command: Command, schemas: Schemas) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for kind in schemas.documents_of(command):
         whole = schemas.of(kind)
-        deletes = command.method == "DELETE" and kind is command.target
+        # What no command is about comes and goes with what others are about.
+        goes_along = not any(schemas.domain.of(kind))
+        deletes = goes_along or (command.method == "DELETE" and kind is command.target)
         fields[kind.kind] = {"anyOf": [ref(deleted_name(kind)), whole]} if deletes else whole
     return {"type": "object", "properties": {**fields, "cursor": CURSOR}, "required": ["cursor"]}
 

@@ -24,6 +24,8 @@ _BY_NAME: Mapping[str, Any] = {
     "make": "Mercedes-Benz",
     "model": "Sprinter",
     "odometer": 128400,
+    "fuelOrderID": "fuel-1",
+    "truckID": "truck-1",
     "sessionID": "session-1",
     "tabID": "tab-7",
     "tabId": "tab-7",

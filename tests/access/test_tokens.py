@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sync_core.problems import Unauthorized, Unavailable
 from sync_server.access import tokens
 from sync_server.access.tokens import (
+    MAX_JWKS_BYTES,
     JWKSKeys,
     JWKSTimes,
     Key,
@@ -237,6 +239,10 @@ class Provider:
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
+        self.body: bytes | None = None
+        """In place of the keys."""
+        self.pause_s = 0.0
+        """Between two bytes."""
         self.status = 200
         self.asked = 0
         provider = self
@@ -244,11 +250,14 @@ class Provider:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
-                body = json.dumps({"keys": provider.keys}).encode()
+                body = json.dumps({"keys": provider.keys}).encode() if provider.body is None else provider.body
                 self.send_response(provider.status)
                 self.send_header("Location", "/elsewhere")
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(OSError):
+                    for at in range(0, len(body), 1 if provider.pause_s else len(body) or 1):
+                        self.wfile.write(body[at : at + (1 if provider.pause_s else len(body))])
+                        time.sleep(provider.pause_s)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -277,6 +286,11 @@ def provider() -> Iterator[Provider]:
 
 def jwks_verifier(provider: Provider, **times: float) -> TokenVerifier:
     return TokenVerifier(JWKSKeys(provider.url, times=JWKSTimes(**times)), issuer=ISSUER, audience=AUDIENCE)
+
+
+async def fetched() -> None:
+    """Wait until nothing is asked for in the background."""
+    await eventually(lambda: "jwks" not in {task.get_name() for task in asyncio.all_tasks()})
 
 
 def signed(kid: str | None, key: Any, algorithm: str) -> str:
@@ -327,6 +341,7 @@ async def test_a_provider_that_is_away_locks_nobody_out_whose_key_is_known(provi
     assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
     await eventually(lambda: provider.asked == 2)
     assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+    await fetched()
 
 
 async def test_but_not_for_ever(provider: Provider) -> None:
@@ -345,3 +360,49 @@ async def test_a_redirect_is_not_followed(provider: Provider) -> None:
     with pytest.raises(Unavailable):
         await jwks.verify(signed("r", RSA_KEY, "RS256"))
     assert provider.asked == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"garbage", b"[]", b"null", b'"keys"', b"{}", b'{"keys": null}', b'{"keys": {}}', b'{"keys": [5, null]}',
+        b'{"keys": [{"kty": "RSA", "kid": "r"}]}', b'{"keys": [{"kty": ["RSA"], "alg": {"a": 1}, "kid": "r"}]}',
+        b'{"keys": [{"kty": "RSA", "kid": "r", "n": 5, "e": null}]}',
+        b'{"keys": [{"kty": "EC", "kid": "r", "crv": 5}]}',
+        b'{"keys":' + b"[" * 100_000, b'{"a": ' * 100_000, b"\xff\xfe", b" " * (MAX_JWKS_BYTES + 1),
+    ],
+    ids=lambda body: body[:30].decode("latin-1"),
+)  # fmt: skip
+async def test_whatever_a_provider_answers_it_is_no_fault_of_ours(provider: Provider, body: bytes) -> None:
+    """And what is known of it goes on to count."""
+    provider.publish("r", RSA_KEY)
+    jwks = jwks_verifier(provider, pause_s=0)
+    assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+    provider.body = body
+    with pytest.raises(Unauthorized):
+        await jwks.verify(signed("new", OTHER_RSA_KEY, "RS256"))
+    assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+    with pytest.raises(Unavailable):
+        await jwks_verifier(provider).verify(signed("r", RSA_KEY, "RS256"))
+
+
+async def test_keys_of_other_kinds_beside_good_ones_do_no_harm(provider: Provider) -> None:
+    provider.publish("r", RSA_KEY)
+    provider.keys += [{"kty": "OKP", "kid": "o", "crv": "X25519"}, {"kid": "n"}, {"kty": "RSA", "kid": ["r"]}]
+    assert await jwks_verifier(provider).verify(signed("r", RSA_KEY, "RS256"))
+
+
+async def test_a_provider_that_drips_is_given_up_and_holds_nobody_up(provider: Provider) -> None:
+    provider.publish("r", RSA_KEY)
+    jwks = jwks_verifier(provider, pause_s=0, patience_s=0.3)
+    assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+    provider.body, provider.pause_s = b" " * 1000, 0.02
+    started_s = time.monotonic()
+    waiting = asyncio.create_task(jwks.verify(signed("new", OTHER_RSA_KEY, "RS256")))
+    await eventually(lambda: provider.asked == 2)
+    assert await jwks.verify(signed("r", RSA_KEY, "RS256"))
+    assert not waiting.done()
+    with pytest.raises(Unauthorized):
+        await waiting
+    assert time.monotonic() - started_s < 10
+    provider.body = b""

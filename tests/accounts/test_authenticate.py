@@ -1,6 +1,7 @@
 """From a request to its caller: each kind of credential, what goes before what, and what no longer counts."""
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sync_server.accounts.records import EndSession, SetAccess, SetPassword
 from sync_server.accounts.sessions import Session
 from sync_server.accounts.tickets import TICKET_S
 from tests.access.credentials import token
-from tests.accounts.office import STREAM, Office, request
+from tests.accounts.office import STREAM, Office, office, request
 
 
 async def caller(desk: Office, scope: dict[str, Any] | None = None, **headers: str | list[str]) -> Caller:
@@ -212,6 +213,14 @@ async def test_a_session_that_is_newer_than_the_last_look_is_known(desk: Office)
     await desk.do(records.set_access, SetAccess(record=user.recordID, roles=("cashier",)))
     session = desk.sessions.begin(user.model_copy(update={"generation": user.generation + 1}))
     found = await caller(desk, cookie=cookie(session))
+    assert found.rights.allows("create_orders")
+
+
+async def test_a_key_that_is_newer_than_the_last_look_is_known(desk: Office, tmp_path: Path) -> None:
+    async with office(tmp_path, exclusive=False, clock=desk.clock) as console:
+        key = await console.add_key("cashier")
+    assert desk.directory.key(key.id) is None
+    found = await caller(desk, authorization=f"Bearer {key.text}")
     assert found.rights.allows("create_orders")
 
 

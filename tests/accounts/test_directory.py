@@ -1,13 +1,14 @@
 """What a process knows of users and keys: all that any process has written, within a look; nothing when it is blind."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from sync_core.problems import Unavailable
 from sync_server.accounts import records
-from sync_server.accounts.directory import Directory
+from sync_server.accounts.directory import MAX_SOUGHT, SEEK_S, Directory
 from sync_server.accounts.logins import forget_stale
 from sync_server.accounts.records import ACCOUNTS_TENANT, EndedSession, EndSession, NoteLogin, RevokeKey, user_id
 from sync_server.log.base import Bounds, LogUnavailable, Selection
@@ -119,6 +120,61 @@ async def test_who_knows_nothing_lets_nobody_in_and_refuses_nobody_for_good() ->
             ask("x")
     with pytest.raises(Unavailable):
         await directory.refresh()
+
+
+class Counted:
+    """The desk's log, and how often it was asked how far it goes."""
+
+    def __init__(self, desk: Office) -> None:
+        self._log = desk.log
+        self.looks = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._log, name)
+
+    async def bounds(self, tenants: list[str]) -> dict[str, Bounds]:
+        self.looks += 1
+        return dict(await self._log.bounds(tenants))
+
+
+async def test_whoever_is_not_known_is_looked_for_once_and_all_of_them_together(desk: Office) -> None:
+    counted = Counted(desk)
+    directory = Directory(counted, wall_ms=desk.clock)  # type: ignore[arg-type]
+    await directory.look()
+    key = await desk.add_key()
+    await asyncio.gather(directory.seek(key.id), *(directory.seek(f"nobody-{n}") for n in range(500)))
+    assert directory.key(key.id) is not None
+    assert counted.looks == 2
+    for _ in range(50):
+        await directory.seek("nobody-1")
+    assert counted.looks == 2
+    # Behind that look: one of its own.
+    other = await desk.add_key()
+    await directory.seek(other.id)
+    assert directory.key(other.id) is not None
+    assert counted.looks == 3
+
+
+async def test_a_flood_of_the_unknown_makes_no_more_than_ten_looks_a_second(desk: Office) -> None:
+    counted = Counted(desk)
+    directory = Directory(counted, wall_ms=desk.clock)  # type: ignore[arg-type]
+    await directory.look()
+    started_s, counted.looks = time.monotonic(), 0
+    for n in range(8):
+        await directory.seek(f"nobody-{n}")
+    assert counted.looks <= (time.monotonic() - started_s) / SEEK_S + 1
+    await asyncio.gather(*(directory.seek(f"others-{n}") for n in range(2 * MAX_SOUGHT)))
+    looks = counted.looks
+    for n in range(100):  # beyond what is remembered there is no look at all, until the next regular one
+        await directory.seek(f"more-{n}")
+    assert counted.looks == looks
+
+
+async def test_who_cannot_be_looked_for_is_not_refused_for_good() -> None:
+    directory = Directory(Blind(), wall_ms=Clock())  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await asyncio.gather(*(directory.seek(f"somebody-{n}") for n in range(3)))
 
 
 async def test_following_goes_on_over_an_outage(desk: Office) -> None:

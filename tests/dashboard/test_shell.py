@@ -60,7 +60,9 @@ async def test_nothing_keeps_people_from_using_it(
     async with Viewer(browser, served.url, reduced_motion="reduce", **options) as viewer:
         screen = await viewer.open()
         await screen.page.evaluate(AXE)
-        for name in PAGES:
+        links = await screen.page.locator(".nav a").evaluate_all("(links) => links.map(({ hash }) => hash.slice(2))")
+        assert set(PAGES) <= {*links, "orders/W1"}
+        for name in (*links, "orders/W1"):
             await screen.go(name)
             await expect(screen.page.locator("main h1")).to_be_visible()
             assert (name, await faults(screen, *rules)) == (name, [])
@@ -102,6 +104,16 @@ async def test_every_page_is_led_to_however_narrow_it_is(
             reached.append(await screen.page.evaluate("location.hash"))
         assert reached == pages
         assert viewer.complaints() == []
+
+
+async def test_an_empty_shop_can_be_used_by_all(browser: Browser, served: Served) -> None:
+    async with Viewer(browser, served.url, viewport=PHONE, reduced_motion="reduce") as viewer:
+        screen = await viewer.open()
+        await screen.page.evaluate(AXE)
+        for name in ("board", "queue", "bays"):
+            await screen.go(name)
+            await screen.hides(screen.page.get_by_text("Loading the shop"))
+            assert (name, await faults(screen)) == (name, [])
 
 
 async def test_dialogs_and_menus_can_be_used_by_all(viewer: Viewer, shop: Shop) -> None:

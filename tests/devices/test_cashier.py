@@ -1,5 +1,6 @@
 """``/ws`` on both stores, with the library `websockets` as the tills: the checklist of seed 003."""
 
+import asyncio
 import re
 from contextlib import AsyncExitStack
 from typing import Any
@@ -150,6 +151,35 @@ async def test_a_till_goes_on_with_its_own_session_without_an_echo(start: Start)
         async with socket(served, "/ws") as client:
             await greet(client, cursor=connected["cursor"])
             assert (await client.next())["data"]["notes"] == "mine", "another session does not know it"
+
+
+async def test_who_connects_while_things_happen_misses_nothing_and_hears_nothing_twice(start: Start) -> None:
+    """Over one socket again and again: behind the devices come just the changes that they do not show yet."""
+    async with start() as served, office(served) as shop, socket(served, "/ws", max_queue=None) as client:
+        await shop.create("pc1", "pc2", "pc3")
+
+        async def work() -> None:
+            for number in range(120):
+                await shop.do("PATCH", f"/devices/pc{number % 3 + 1}", {"notes": f"{number}"})
+
+        working = asyncio.create_task(work())
+        while not working.done():
+            await client.say({"type": "connect"})
+            await client.until("connected")
+        await working
+        await client.say({"type": "ping"})
+        await client.until("pong")
+        shown: dict[str, int] = {}
+        for message in client.seen[next(n for n, m in enumerate(client.seen) if m["type"] == "connected") :]:
+            if message["type"] == "connected":
+                shown.clear()
+            elif message["type"] == "device_created":
+                shown[message["deviceId"]] = message["version"]
+            elif message["type"] == "device_updated":
+                shown[message["deviceId"]] += 1
+                assert message["version"] == shown[message["deviceId"]]
+        assert shown == {device_id: (await shop.device(device_id))["version"] for device_id in shown}
+        assert len(shown) == 3
 
 
 async def test_a_message_with_an_id_takes_effect_once(start: Start) -> None:

@@ -1,10 +1,13 @@
 """The cashier's messages by themselves: the seed's own examples, there and back."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sync_core.domain import devices, products
 from sync_core.domain.catalog import CASHIER
@@ -203,6 +206,37 @@ def test_a_wrong_message_is_refused_with_the_place_of_the_fault(sent: dict[str, 
 def test_what_makes_no_sense_is_refused(sent: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage):
         parse(sent)
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["pc1", "pc5", 0]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*COLA, "isRunning", "x"]), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(sorted(SEED)), st.dictionaries(st.sampled_from(["deviceId", "orderIndex", "id"]), junk), st.data()
+)
+@settings(max_examples=300)
+def test_no_message_brings_the_server_to_fall(kind: str, more: dict[str, Any], data: st.DataObject) -> None:
+    """It is understood or refused; and what is understood, the rules accept or refuse."""
+    sent = SEED[kind] | more
+    for name in ("data", "orders", "cursor", "baseVersion", "toDeviceId"):
+        if data.draw(st.booleans()):
+            sent[name] = data.draw(junk | st.dictionaries(st.sampled_from([*COLA, "mode"]), junk) | st.just([COLA]))
+    try:
+        found = parse(sent)
+    except InvalidMessage:
+        return
+    if isinstance(found, Wish):
+        shop = Shop()
+        for device_id in ("pc1", "pc5"):
+            shop.do(devices.create, deviceID=device_id)
+        with suppress(Conflict, NotFound, Unprocessable):
+            shop.do(found.command, **found.given.model_dump(mode="json", exclude_unset=True))
+        for text in shop.log:
+            json.dumps(message_of(json.loads(text)), allow_nan=False)
 
 
 def test_whole_numbers_may_be_written_with_a_point_and_members_that_nobody_knows_are_let_be() -> None:

@@ -22,7 +22,7 @@ FUELERS = 100
 OFFER_S = 2
 MORE = f"""
 [fueling]
-offer_share = 0.3
+offer_share = 0.4
 offer_to_all_after = "{OFFER_S}s"
 [limits]
 commands = "100000/second"
@@ -274,7 +274,7 @@ async def test_what_nobody_claims_is_offered_to_everybody(airport: Airport, http
         assert 0 < sum(early) < 20, "at first it was offered to some"
         assert all(claimed not in event.data or '"version":1' in event.data for s in watching for event in s.seen)
     stored = (await do(http, CSR, "GET", f"/fuel-orders/{order}"))["fuel_order"]
-    assert (stored["offeredToAll"], stored["offerShare"], stored["version"]) == (True, 0.3, 2)
+    assert (stored["offeredToAll"], stored["offerShare"], stored["version"]) == (True, 0.4, 2)
     # However many processes looked: once.
     events = await told(http, CSR, after=before, fuelOrderID=order)
     assert [event["eventType"] for event in events] == [OFFER, OFFER]

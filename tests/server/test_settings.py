@@ -74,7 +74,9 @@ def as_toml(value: Any) -> Any:
         case timedelta():
             if value.days:
                 return f"{value.days}d"
-            return f"{value.seconds // 3600}h" if value.seconds >= 3600 else f"{value.seconds}s"
+            if value.seconds % 60:
+                return f"{value.seconds}s"
+            return f"{value.seconds // 3600}h" if value.seconds >= 3600 else f"{value.seconds // 60}m"
         case tuple():
             return list(value)
     return value

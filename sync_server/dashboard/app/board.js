@@ -77,6 +77,7 @@ class Board {
     setAttribute(this.#lanes, 'hidden', placeholder);
     const lanes = this.#sorted();
     const drawn = STAGES.flatMap((stage) => lanes.get(stage).slice(0, this.#limits.get(stage)));
+    setAttribute(this.#lanes, 'tabindex', drawn.length ? null : '0'); // so that keys can scroll it, cards or not
     keepFocus(() => {
       this.#cards.sync(drawn.map(({ orderID }) => this.#shop.entry('orders', orderID)), ({ document }) => document.orderID);
       for (const [stage, column] of this.#columns) {

@@ -59,7 +59,7 @@ export class Card {
     this.#shown = entry;
     if (!isSame) this.#draw(entry, before?.document ?? null);
     this.#drawPlace(entry.document);
-    this.tick();
+    if (!isSame) this.tick();
   }
 
   #draw({ document: order, pending, failed }, before) {

@@ -2,7 +2,7 @@
 
 import { el, outside, setAttribute } from './dom.js';
 import { icon } from './icons.js';
-import { reasonOf } from './outbox.js';
+import { mayRetry, reasonOf } from './outbox.js';
 import { t } from './words.js';
 
 /** failed: the action, or null: then nothing is shown. */
@@ -15,6 +15,6 @@ export function drawFailure(element, failed, client) {
   element.append(
     el('span', { class: 'badge badge-failed' }, icon('warning'), t('badge.failed')),
     el('p', {}, outside(reasonOf(failed))),
-    el('button', { type: 'button', onclick: () => client.actions.retry(failed.key) }, t('retry')),
+    mayRetry(failed) ? el('button', { type: 'button', onclick: () => client.actions.retry(failed.key) }, t('retry')) : '',
     el('button', { type: 'button', onclick: () => client.actions.discard(failed.key) }, t('dismiss')));
 }

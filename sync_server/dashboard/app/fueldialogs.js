@@ -2,7 +2,7 @@
 
 import { dispensed } from '../js/fueling.js';
 import { openDialog } from './dialog.js';
-import { el, setAttribute, setText } from './dom.js';
+import { el, outside, setAttribute, setText } from './dom.js';
 import { byName } from './shop.js';
 import { t } from './words.js';
 
@@ -28,7 +28,8 @@ function truckField(trucks, chosen) {
   return { input, element: el('label', { class: 'field' }, el('span', {}, t('fuel.truckID')), input) };
 }
 
-function openForm({ title, content, action, submitted, className = '' }) {
+/** `submitted()`: false where it stays open; `closed()`, whatever closes it. */
+function openForm({ title, content, action, submitted, closed = () => {}, className = '' }) {
   const button = el('button', { type: 'submit', class: 'primary' }, action);
   const form = el('form', {
     method: 'dialog',
@@ -39,6 +40,7 @@ function openForm({ title, content, action, submitted, className = '' }) {
   }, content, el('p', { class: 'dialog-buttons' },
     el('button', { type: 'button', onclick: () => dialog.close() }, t('cancel')), button));
   const dialog = openDialog({ title, content: form, className });
+  dialog.addEventListener('close', () => closed());
   return { form, button };
 }
 
@@ -116,4 +118,30 @@ export function openCompletion({ order, trucks, submit }) {
   form.addEventListener('input', shown);
   shown();
   (start.input.value ? end : start).input.focus();
+}
+
+/** The trucks and their meters, and a form for one more. */
+export function openTrucks(shop) {
+  const list = el('ul', { class: 'fuel-trucks' });
+  const draw = () => list.replaceChildren(...byName(shop.list('fuel_trucks')).map(({ name, currentMeterReading }) =>
+    el('li', {}, outside(name), el('span', { class: 'fuel-gallons' }, t('fuel.gallons', { n: currentMeterReading })))));
+  const name = field('truckName', '', { required: true });
+  const reading = field('reading', '0.00', { ...NUMBER, required: true });
+  openForm({
+    title: t('fuel.trucks'), action: t('fuel.addTruck'),
+    content: [list, el('div', { class: 'fuel-meters' }, name.element, reading.element)],
+    submitted: () => {
+      const currentMeterReading = plain(reading.input.value);
+      const isNumber = READING.test(currentMeterReading);
+      setAttribute(reading.input, 'aria-invalid', !isNumber);
+      if (isNumber) {
+        shop.send('fuel_trucks.create', { name: name.input.value.trim(), currentMeterReading });
+        name.input.value = '';
+        name.input.focus();
+      }
+      return false; // perhaps there are more
+    },
+    closed: shop.onChange(draw),
+  });
+  draw();
 }

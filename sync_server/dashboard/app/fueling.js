@@ -3,7 +3,7 @@
 import { isChanged } from '../js/fueling.js';
 import { sum } from '../js/money.js';
 import { arrange, el, keepFocus, Parts, setAttribute, setText } from './dom.js';
-import { openDetails } from './fueldialogs.js';
+import { openDetails, openTrucks } from './fueldialogs.js';
 import { FuelCard, laneOf } from './fuelcard.js';
 import { icon } from './icons.js';
 import { pageHead } from './shell.js';
@@ -23,6 +23,7 @@ class FuelingPage {
   #name;
   #cards;
   #lanes;
+  #row;
   #facts = el('dl', { class: 'facts' });
   #placeholder = el('div', {});
   #end;
@@ -36,10 +37,13 @@ class FuelingPage {
     this.#cards = new Parts((id) => new FuelCard(id, app, this.#name));
     const shown = LANES.filter((lane) => lane !== 'others' || shop.may('edit_fuel_order'));
     this.#lanes = new Map(shown.map((lane) => [lane, new Lane(lane, () => this.#draw())]));
-    const create = shop.may('edit_fuel_order')
-      ? el('button', { type: 'button', class: 'primary', onclick: () => this.#create() }, icon('fueling'), t('fuel.new')) : null;
-    this.element = el('div', { class: 'page fueling' }, pageHead(this.title, this.#facts, create).element,
-      this.#placeholder, el('div', { class: 'lanes' }, ...[...this.#lanes.values()].map(({ element }) => element)));
+    const tools = el('div', { class: 'tools' },
+      shop.may('manage_fuel_trucks') ? el('button', { type: 'button', onclick: () => openTrucks(shop) }, t('fuel.trucks')) : null,
+      shop.may('edit_fuel_order')
+        ? el('button', { type: 'button', class: 'primary', onclick: () => this.#create() }, icon('fueling'), t('fuel.new')) : null);
+    this.#row = el('div', { class: 'lanes' }, ...[...this.#lanes.values()].map(({ element }) => element));
+    this.element = el('div', { class: 'page fueling' }, pageHead(this.title, this.#facts, tools).element,
+      this.#placeholder, this.#row);
     this.#end = shop.onChange(() => this.#draw());
     this.#draw();
   }
@@ -57,6 +61,7 @@ class FuelingPage {
     this.#placeholder.replaceChildren(...(placeholder ? [placeholder] : []));
     const sorted = this.#sorted();
     const drawn = [...this.#lanes].flatMap(([name, lane]) => sorted[name].slice(0, lane.limit));
+    setAttribute(this.#row, 'tabindex', drawn.length ? null : '0'); // so that keys can scroll it, cards or not
     keepFocus(() => {
       this.#cards.sync(drawn.map(({ fuelOrderID }) => this.#shop.entry('fuel_orders', fuelOrderID)), ({ document }) => document.fuelOrderID);
       for (const [name, lane] of this.#lanes) {

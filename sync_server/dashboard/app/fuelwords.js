@@ -44,6 +44,10 @@ export const FUEL_EN = {
   'fuel.notes': 'Notes',
   'fuel.truckID': 'Truck',
   'fuel.noTruck': 'No truck yet',
+  'fuel.trucks': 'Trucks',
+  'fuel.addTruck': 'Add truck',
+  'fuel.truckName': 'Name',
+  'fuel.reading': 'Its meter',
   'fuel.complete.title': 'Complete order {id}',
   'fuel.start': 'Meter at the start',
   'fuel.end': 'Meter at the end',
@@ -57,6 +61,7 @@ export const FUEL_EN = {
   'action.fuel_orders.acknowledgeChange': 'Acknowledge change',
   'action.fuel_orders.submitData': 'Complete fuel order',
   'action.fuel_orders.cancel': 'Cancel fuel order',
+  'action.fuel_trucks.create': 'New fuel truck',
 };
 
 export const FUEL_AR = {
@@ -103,6 +108,10 @@ export const FUEL_AR = {
   'fuel.notes': 'ملاحظات',
   'fuel.truckID': 'الشاحنة',
   'fuel.noTruck': 'بلا شاحنة بعد',
+  'fuel.trucks': 'الشاحنات',
+  'fuel.addTruck': 'إضافة شاحنة',
+  'fuel.truckName': 'الاسم',
+  'fuel.reading': 'عدادها',
   'fuel.complete.title': 'إكمال الطلب {id}',
   'fuel.start': 'العداد في البداية',
   'fuel.end': 'العداد في النهاية',
@@ -116,4 +125,5 @@ export const FUEL_AR = {
   'action.fuel_orders.acknowledgeChange': 'تأكيد التغيير',
   'action.fuel_orders.submitData': 'إكمال طلب الوقود',
   'action.fuel_orders.cancel': 'إلغاء طلب الوقود',
+  'action.fuel_trucks.create': 'شاحنة وقود جديدة',
 };

@@ -12,14 +12,15 @@ import { whoAmI } from './identity.js';
 import { askToLogIn } from './login.js';
 import { Notices } from './notices.js';
 import { openOrder } from './order.js';
-import { describe, reasonOf } from './outbox.js';
+import { describe, mayRetry, reasonOf } from './outbox.js';
 import { openQueue } from './queue.js';
 import { Shell } from './shell.js';
 import { Shop } from './shop.js';
+import { openVehicles } from './vehicles.js';
 import { t } from './words.js';
 
 const PAGES = {
-  board: openBoard, queue: openQueue, bays: openBays, devices: openDevices, orders: openOrder, fueling: openFueling, feed: openFeed,
+  board: openBoard, queue: openQueue, bays: openBays, devices: openDevices, orders: openOrder, fueling: openFueling, vehicles: openVehicles, feed: openFeed,
   health: openHealth,
 };
 const ASK_AGAIN_MS = 3000;
@@ -67,7 +68,7 @@ function tellRefusals(client, notices) {
   client.on('sync_failed', ({ data: { action, problem } }) => {
     notices.show(reasonOf({ problem }), {
       kind: 'problem', title: describe(action),
-      actions: [{ text: t('retry'), run: () => client.actions.retry(action.key) }],
+      actions: mayRetry(action) ? [{ text: t('retry'), run: () => client.actions.retry(action.key) }] : [],
     });
   });
 }

@@ -29,6 +29,7 @@ const latitude = (y) => (Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180) / Ma
 
 export class MovingMap {
   #canvas = el('canvas', { 'aria-hidden': 'true' });
+  #surface;
   #scaleText = el('span', {});
   #scaleBar = el('span', { class: 'map-scale', 'aria-hidden': 'true' }, this.#scaleText);
   #onChoose;
@@ -47,14 +48,14 @@ export class MovingMap {
   constructor({ label, onChoose }) {
     this.#onChoose = onChoose;
     const button = (name, text, run) => el('button', { type: 'button', class: 'plain', 'aria-label': text, title: text, onclick: run }, icon(name));
-    const surface = el('div', {
+    this.#surface = el('div', {
       class: 'map-surface', tabindex: '0', role: 'application', 'aria-label': label, 'aria-describedby': 'map-keys',
       onkeydown: (event) => this.#onKey(event), onpointerdown: (event) => this.#onDown(event),
       onpointermove: (event) => this.#onMove(event), onpointerup: (event) => this.#onUp(event),
       onpointercancel: (event) => this.#onUp(event), ondblclick: (event) => this.#zoom(ZOOM, this.#at(event)),
     }, this.#canvas);
-    surface.addEventListener('wheel', (event) => this.#onWheel(event), { passive: false });
-    this.element = el('div', { class: 'map' }, surface,
+    this.#surface.addEventListener('wheel', (event) => this.#onWheel(event), { passive: false });
+    this.element = el('div', { class: 'map' }, this.#surface,
       el('div', { class: 'map-tools' },
         button('plus', t('map.in'), () => this.#zoom(ZOOM)),
         button('minus', t('map.out'), () => this.#zoom(1 / ZOOM)),
@@ -66,17 +67,6 @@ export class MovingMap {
 
   close() {
     this.#observer.disconnect();
-  }
-
-  /** How many pixels the world is wide, for tests and curious people. */
-  get scale() {
-    return this.#scale;
-  }
-
-  /** Where a marker is drawn, in pixels of the map; null without one. */
-  placeOf(id) {
-    const marker = this.#markers.get(id);
-    return marker ? this.#onScreen(marker.x, marker.y) : null;
   }
 
   /** markers: `{id, lon, lat, heading?, label, kind}`; all there are. */
@@ -227,6 +217,7 @@ export class MovingMap {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     context.font = `12px ${colour('--font')}`;
+    context.direction = 'ltr'; // degrees are read so everywhere
     this.#paintGrid(context, { width, height, line: colour('--line'), ink: colour('--muted') });
     const colours = { busy: colour('--stage-in_progress'), free: colour('--stage-completed'), stale: colour('--stage-empty') };
     const edge = colour('--surface');
@@ -240,6 +231,7 @@ export class MovingMap {
       paintLabel(context, at, chosen.label, { ink: colour('--ink'), back: colour('--surface'), line: colour('--line') });
     }
     this.#drawScale();
+    this.#surface.dataset.scale = Math.round(this.#scale); // for who looks from outside
   }
 
   #paintGrid(context, { width, height, line, ink }) {

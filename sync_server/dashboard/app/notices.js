@@ -11,7 +11,7 @@ export class Notices {
   /** role=alert only on the single notice: a region that fills up would be read again and again. */
   element = el('div', { class: 'notices' });
 
-  /** kind: 'info' or 'problem'. actions: `{text, run}`. A problem with actions stays until it is dealt with. */
+  /** kind: 'info' or 'problem'. actions: `{text, run}`. It goes by itself; what has to be dealt with is kept elsewhere. */
   show(text, { kind = 'info', title = '', actions = [] } = {}) {
     const close = () => notice.remove();
     const notice = el('div', { class: `notice notice-${kind}`, role: kind === 'problem' ? 'alert' : 'status' },
@@ -28,6 +28,6 @@ export class Notices {
       el('button', { type: 'button', class: 'plain', 'aria-label': t('close'), onclick: close }, icon('close')));
     this.element.append(notice);
     while (this.element.children.length > MAX_SHOWN) this.element.firstElementChild.remove();
-    if (kind !== 'problem' || !actions.length) setTimeout(close, SHOWN_MS);
+    setTimeout(close, SHOWN_MS);
   }
 }

@@ -120,13 +120,13 @@ class OrderPage {
     const buttons = [];
     const send = (name, given) => () => this.#shop.send(name, { orderID: this.#id, ...given });
     if (order.bayID === undefined && this.#shop.may('change_order_stage')) {
-      for (const newStage of NEXT_STAGES[order.stage]) {
+      for (const newStage of NEXT_STAGES[order.stage] ?? []) { // none of a stage that a newer server knows
         buttons.push(el('button', {
           type: 'button', class: newStage === 'cancelled' ? 'danger' : 'primary', onclick: send('orders.changeStage', { newStage }),
         }, t('card.moveTo', { stage: named('stage', newStage) })));
       }
     }
-    const payments = NEXT_PAYMENT[order.payment.status];
+    const payments = NEXT_PAYMENT[order.payment.status] ?? [];
     if (payments.length && this.#shop.may('take_payments')) {
       const { amount } = order.payment;
       const button = el('button', { type: 'button', 'aria-haspopup': 'menu', 'aria-expanded': 'false' }, t('order.pay'));

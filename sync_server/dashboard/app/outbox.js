@@ -1,5 +1,6 @@
 /** What is queued here and what was refused, by action: shown in a dialog, counted in the banner. */
 
+import { COMMANDS } from '../js/sync.js';
 import { openDialog } from './dialog.js';
 import { el, outside } from './dom.js';
 import { ARROW, named, shortTime, t } from './words.js';
@@ -9,6 +10,11 @@ export function describe({ name, given }) {
   const what = named('action', name);
   const about = given.orderID ?? given.bayID ?? given.queueID ?? given.deviceID ?? given.catalogID ?? given.fuelOrderID ?? given.truckID ?? '';
   return given.newStage ? `${what}: ${about} ${ARROW} ${named('stage', given.newStage)}` : `${what}: ${about}`;
+}
+
+/** Whether to offer sending it again. */
+export function mayRetry({ name }) {
+  return !COMMANDS[name]?.isOfMoment;
 }
 
 /** Why it was refused. */
@@ -27,7 +33,7 @@ export function openOutbox(client) {
           el('strong', {}, outside(describe(action))),
           el('span', { class: `badge badge-${isOver ? 'failed' : 'queued'}` }, named('action.state', action.state)),
           el('p', { class: 'muted' }, isOver ? outside(reasonOf(action)) : t('outbox.since', { time: shortTime(action.createdAt) }))),
-        isOver ? el('button', { type: 'button', onclick: () => actions.retry(action.key) }, t('retry')) : null,
+        isOver && mayRetry(action) ? el('button', { type: 'button', onclick: () => actions.retry(action.key) }, t('retry')) : null,
         action.state === 'sending' ? null
           : el('button', { type: 'button', onclick: () => actions.discard(action.key) }, t('discard')));
     });

@@ -12,7 +12,7 @@ import { t } from './words.js';
 
 /** The pages that are led to, each with the permission that it takes; null: none. */
 const NAVIGATION = {
-  board: 'view_orders', queue: 'view_queues', bays: 'view_bays', devices: 'view_devices', fueling: 'access_fueler_dashboard', feed: null,
+  board: 'view_orders', queue: 'view_queues', bays: 'view_bays', devices: 'view_devices', fueling: 'access_fueler_dashboard', vehicles: 'view_vehicles', feed: null,
   health: null,
 };
 const TICK_MS = 1000;

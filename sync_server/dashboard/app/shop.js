@@ -12,7 +12,8 @@ export const NEXT_STAGES = Object.freeze({
 });
 export const STAGES = Object.freeze(Object.keys(NEXT_STAGES));
 
-const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays', devices: 'view_devices', catalogs: 'view_catalog', fuel_orders: 'view_fuel_orders', fuel_trucks: 'view_fuel_trucks' };
+const KINDS = { orders: 'view_orders', queues: 'view_queues', bays: 'view_bays', devices: 'view_devices', catalogs: 'view_catalog', fuel_orders: 'view_fuel_orders', fuel_trucks: 'view_fuel_trucks',
+  vehicles: 'view_vehicles', drivers: 'view_drivers', transport_orders: 'view_transport_orders' };
 
 export class Shop {
   #client;

@@ -2,6 +2,7 @@
 
 import { DEVICE_AR, DEVICE_EN } from './devicewords.js';
 import { FUEL_AR, FUEL_EN } from './fuelwords.js';
+import { ROAD_AR, ROAD_EN } from './roadwords.js';
 
 const EN = {
   'page.board': 'Board',
@@ -584,4 +585,4 @@ const AR = {
 };
 
 /** By language, then by key. */
-export const STRINGS = Object.freeze({ en: Object.freeze({ ...EN, ...DEVICE_EN, ...FUEL_EN }), ar: Object.freeze({ ...AR, ...DEVICE_AR, ...FUEL_AR }) });
+export const STRINGS = Object.freeze({ en: Object.freeze({ ...EN, ...DEVICE_EN, ...FUEL_EN, ...ROAD_EN }), ar: Object.freeze({ ...AR, ...DEVICE_AR, ...FUEL_AR, ...ROAD_AR }) });

@@ -120,4 +120,4 @@ export class TransportCard {
   }
 }
 
-const placeText = ({ coordinates: [lon, lat] }) => `${lat.toFixed(3)}, ${lon.toFixed(3)}`;
+const placeText = ({ coordinates: [lon, lat] }) => `\u2066${lat.toFixed(3)}, ${lon.toFixed(3)}\u2069`;

@@ -12,6 +12,7 @@ export class Transports {
   #app;
   #cards;
   #lanes;
+  #row;
   #spoken = el('p', { class: 'hidden-text', role: 'status' });
   #end;
   element;
@@ -20,7 +21,7 @@ export class Transports {
     this.#app = app;
     this.#cards = new Parts((id) => new TransportCard(id, app));
     this.#lanes = new Map(STATUSES.map((status) => [status, new Lane(status, () => this.draw())]));
-    const lanes = el('div', { class: 'lanes', onkeydown: (event) => this.#onKey(event) }, ...[...this.#lanes.values()].map(({ element }) => element));
+    const lanes = this.#row = el('div', { class: 'lanes', onkeydown: (event) => this.#onKey(event) }, ...[...this.#lanes.values()].map(({ element }) => element));
     this.#end = dragging(lanes, {
       mayStart: (card) => Boolean(card.dataset.id) && this.#targets(this.#order(card)).length > 0,
       started: (card) => this.#showTargets(this.#order(card)),
@@ -50,6 +51,7 @@ export class Transports {
       (sorted[status] ??= []).sort((a, b) => (isOver ? compare(b.updatedAt, a.updatedAt) : compare(a.createdAt, b.createdAt)));
     }
     const drawn = STATUSES.flatMap((status) => sorted[status].slice(0, this.#lanes.get(status).limit));
+    setAttribute(this.#row, 'tabindex', drawn.length ? null : '0'); // so that keys can scroll it, cards or not
     keepFocus(() => {
       this.#cards.sync(drawn.map(({ transportOrderID }) => shop.entry('transport_orders', transportOrderID)), ({ document }) => document.transportOrderID);
       for (const [status, lane] of this.#lanes) {
@@ -91,7 +93,7 @@ export class Transports {
       return;
     }
     const card = this.#cards.get(id);
-    if (status === 'assigned') card.chooseVehicle();
+    if (status === 'assigned') setTimeout(() => card.chooseVehicle()); // after the click, which would close a menu
     else if (status === 'new') card.send('assignVehicle', { vehicleID: null });
     else if (status === 'cancelled') void card.cancel();
     else card.send('setStatus', { status });
@@ -123,7 +125,7 @@ class Lane {
       },
     });
     this.element = el('section', { class: 'lane', 'data-column': status, 'aria-labelledby': id },
-      el('h3', { id }, el('span', { class: 'lane-name' }, t(`transport.${status}`)), ' ', this.#count),
+      el('h2', { id }, el('span', { class: 'lane-name' }, t(`transport.${status}`)), ' ', this.#count),
       this.#list, this.#empty, this.#more);
   }
 

@@ -135,7 +135,7 @@ class VehicleRow {
 }
 
 function placeText({ lon, lat, speed, heading, at }, shop) {
-  const facts = [`${lat.toFixed(4)}, ${lon.toFixed(4)}`];
+  const facts = [`\u2066${lat.toFixed(4)}, ${lon.toFixed(4)}\u2069`];
   if (speed !== undefined) facts.push(t('road.speed', { n: Math.round(speed) }));
   if (heading !== undefined) facts.push(t('road.heading', { degrees: Math.round(heading) }));
   return [...facts, t('road.seen', { age: duration(shop.ageS(at)) })].join(' · ');

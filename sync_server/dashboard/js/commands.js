@@ -275,7 +275,10 @@ function commandOf(name, { method, path, made = [] }) {
   return Object.freeze({ complete, ...COLLECTIONS[target]?.[short], method, path, target });
 }
 
-/** By name, such as `orders.changeStage`: `{method, path, target, complete, overlay?}`. */
+/**
+ * By name, such as `orders.changeStage`: `{method, path, target, complete, overlay?, isOfMoment?}`. One that
+ * `isOfMoment` names a place in the document as it was: refused, it is not to be sent again as it stands.
+ */
 export const COMMANDS = Object.freeze(
   Object.fromEntries(Object.entries(DECLARED_COMMANDS).map(([name, command]) => [name, commandOf(name, command)])),
 );

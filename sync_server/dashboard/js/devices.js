@@ -1,6 +1,5 @@
 /** The commands of devices and of the catalog (see commands.js): what a cashier's screen shows until the answer. */
 
-import { newId } from './ids.js';
 import { amount } from './money.js';
 
 const MAX_ORDERS = 500;
@@ -59,7 +58,6 @@ function timed(order, now) {
 
 export const DEVICES = {
   create: {
-    method: 'POST', path: '/devices', complete: (wish) => ({ deviceID: newId(), ...wish }),
     overlay({ deviceID, name, ...more }, docs) {
       if (docs.get('devices', deviceID)) return false;
       docs.put('devices', given({ ...CLEAR, deviceID, name: name || deviceID, ...given(more), version: 0 }));
@@ -67,7 +65,6 @@ export const DEVICES = {
     },
   },
   update: {
-    method: 'PATCH', path: '/devices/{deviceID}',
     overlay({ deviceID, isRunning, elapsedSeconds, ...more }, docs, now) {
       const device = docs.get('devices', deviceID);
       if (!device) return false;
@@ -76,7 +73,6 @@ export const DEVICES = {
     },
   },
   placeOrders: {
-    method: 'POST', path: '/devices/{deviceID}/orders',
     overlay({ deviceID, orders }, docs, now) {
       const device = docs.get('devices', deviceID);
       if (!device || device.orders.length + orders.length > MAX_ORDERS) return false;
@@ -85,7 +81,7 @@ export const DEVICES = {
     },
   },
   editOrder: {
-    method: 'PATCH', path: '/devices/{deviceID}/orders/{orderIndex}',
+    isOfMoment: true,
     overlay({ deviceID, orderIndex, ...wish }, docs, now) {
       const device = ordered(docs, { deviceID, orderIndex });
       if (!device) return false;
@@ -97,7 +93,7 @@ export const DEVICES = {
     },
   },
   removeOrder: {
-    method: 'DELETE', path: '/devices/{deviceID}/orders/{orderIndex}',
+    isOfMoment: true,
     overlay({ deviceID, orderIndex }, docs, now) {
       const device = ordered(docs, { deviceID, orderIndex });
       if (!device) return false;
@@ -106,7 +102,6 @@ export const DEVICES = {
     },
   },
   transfer: {
-    method: 'POST', path: '/devices/{deviceID}/transfer',
     overlay({ deviceID, toDeviceID }, docs, now) {
       const device = docs.get('devices', deviceID);
       const target = docs.get('devices', toDeviceID);
@@ -119,7 +114,6 @@ export const DEVICES = {
     },
   },
   reset: {
-    method: 'POST', path: '/devices/{deviceID}/reset',
     overlay({ deviceID }, docs) {
       const device = docs.get('devices', deviceID);
       if (!device) return false;
@@ -128,7 +122,6 @@ export const DEVICES = {
     },
   },
   delete: {
-    method: 'DELETE', path: '/devices/{deviceID}',
     overlay({ deviceID }, docs) {
       if (!docs.get('devices', deviceID)) return false;
       docs.remove('devices', deviceID);
@@ -147,11 +140,9 @@ function setIn(docs, catalogID, changes) {
 
 export const CATALOGS = {
   setCategories: {
-    method: 'PUT', path: '/catalog/{catalogID}/categories',
     overlay: ({ catalogID, categories }, docs) => setIn(docs, catalogID, { categories }),
   },
   setPrices: {
-    method: 'PUT', path: '/catalog/{catalogID}/prices',
     overlay: ({ catalogID, prices }, docs) =>
       setIn(docs, catalogID, { prices: prices.map((one) => ({ ...one, price: amount(one.price) })) }),
   },

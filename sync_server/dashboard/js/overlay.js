@@ -10,6 +10,8 @@ export class Overlay {
   #shown = new Map(); // plural to (id to document, or null for a deleted one)
   #keys = new Map(); // `plural/id` to keys of the actions that concern it
   #read = new Set(); // `plural/id` that the rules looked at
+  #made = new Map(); // key of an action to what it makes: `plural/id` to {plural, id, document}
+  #landed = new Map(); // likewise, of actions that the feed has told of: what it has not brought yet
 
   /** base(plural, id): what is known. */
   constructor({ commands, base }) {
@@ -39,6 +41,21 @@ export class Overlay {
     if (isSame) return;
     this.#pending = actions;
     this.#isStale = true;
+    const keys = new Set(actions.map(({ key }) => key));
+    for (const key of this.#landed.keys()) if (!keys.has(key)) this.#landed.delete(key);
+  }
+
+  /**
+   * The feed is faster than the answer: it brings a document as the action under way (the first) has left it. That is
+   * not to be shown on top of itself; of what is still to come the picture stays as it was.
+   */
+  land(clientId, plural, id) {
+    const [first] = this.#pending;
+    if (first === undefined || first.clientId !== clientId) return;
+    const left = this.#landed.get(first.key) ?? new Map(this.#made.get(first.key));
+    left.delete(`${plural}/${id}`);
+    this.#landed.set(first.key, left);
+    this.#isStale = true;
   }
 
   /** Make it anew if the queue or a document under it has changed; gives the ids whose picture may be another one. */
@@ -50,6 +67,7 @@ export class Overlay {
     this.#shown = new Map();
     this.#keys = new Map();
     this.#read = new Set();
+    this.#made = new Map();
     for (const action of this.#pending) this.#lay(action);
     const touched = new Map();
     for (const ref of new Set([...before, ...this.#keys.keys()])) {
@@ -62,7 +80,22 @@ export class Overlay {
   }
 
   #lay(action) {
-    const { key, name, given, createdAt } = action;
+    const { key, given } = action;
+    const changes = this.#landed.get(key) ?? this.#changesOf(action);
+    this.#made.set(key, changes);
+    for (const { plural, id, document } of changes.values()) {
+      if (!this.#shown.has(plural)) this.#shown.set(plural, new Map());
+      this.#shown.get(plural).set(id, document);
+    }
+    const refs = new Set(changes.keys());
+    for (const { plural, id } of Object.values(KINDS)) {
+      if (typeof given[id] === 'string') refs.add(`${plural}/${given[id]}`);
+    }
+    for (const ref of refs) this.#keys.set(ref, [...(this.#keys.get(ref) ?? []), key]);
+  }
+
+  /** What its rule makes of what is shown so far; nothing where it refuses. */
+  #changesOf({ name, given, createdAt }) {
     const changes = new Map();
     const docs = {
       get: (plural, id) => {
@@ -77,22 +110,11 @@ export class Overlay {
       },
       remove: (plural, id) => changes.set(`${plural}/${id}`, { plural, id, document: null }),
     };
-    let isLaid = false;
     try {
-      isLaid = this.#commands[name]?.overlay?.(given, docs, createdAt) === true;
+      if (this.#commands[name]?.overlay?.(given, docs, createdAt) === true) return changes;
     } catch (error) {
       console.error(`order-sync: the overlay of ${name} failed:`, error);
     }
-    if (isLaid) {
-      for (const { plural, id, document } of changes.values()) {
-        if (!this.#shown.has(plural)) this.#shown.set(plural, new Map());
-        this.#shown.get(plural).set(id, document);
-      }
-    }
-    const refs = new Set(isLaid ? changes.keys() : []);
-    for (const { plural, id } of Object.values(KINDS)) {
-      if (typeof given[id] === 'string') refs.add(`${plural}/${given[id]}`);
-    }
-    for (const ref of refs) this.#keys.set(ref, [...(this.#keys.get(ref) ?? []), key]);
+    return new Map();
   }
 }

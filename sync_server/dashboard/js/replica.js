@@ -8,7 +8,7 @@
  */
 
 import { delayS } from './backoff.js';
-import { leavesGap } from './cursor.js';
+import { isAtOrBefore, leavesGap } from './cursor.js';
 import { Refused } from './errors.js';
 import { SNAPSHOT_PATH } from './http.js';
 import { allCarried, carried, KINDS } from './kinds.js';
@@ -42,6 +42,7 @@ export class Replica {
   #failed = [];
   #evictTimer = null;
   #received = '';
+  #answered = ''; // where the log stood behind the last action that was applied
   status = 'empty';
   problem = null;
   /** The snapshot's cursor; '' before there is one. */
@@ -181,7 +182,15 @@ export class Replica {
   /** An event of the feed, whether it passes the filter or not. */
   take(event) {
     const change = event.eventType === 'removed' ? this.#removal(event.data) : this.#changeOf(event);
-    if (change !== null) this.#apply([change]);
+    if (change === null) return;
+    if (this.#isOfActionUnderWay(event, change)) this.#overlay.land(event.clientID, change.kind.plural, change.id);
+    this.#apply([change]);
+  }
+
+  /** Whether it is news, and not of an action that was answered before. The overlay knows whose it is. */
+  #isOfActionUnderWay({ id: cursor, clientID }, { kind, id, version }) {
+    const isNews = this.status === 'ready' && this.#held === null && version > this.#versionOf(kind.plural, id);
+    return isNews && clientID !== undefined && !isAtOrBefore(cursor, this.#answered);
   }
 
   #changeOf(event) {
@@ -218,12 +227,15 @@ export class Replica {
     if (held === undefined || held.version < change.version) this.#held.set(key, change);
   }
 
+  #versionOf(plural, id) {
+    return this.#base.get(plural).get(id)?.version ?? this.#tombstones.get(`${plural}/${id}`) ?? -1;
+  }
+
   #put({ kind, id, version, document }, ids) {
     const { plural } = kind;
     const documents = this.#base.get(plural);
     const key = `${plural}/${id}`;
-    const known = documents.get(id)?.version ?? this.#tombstones.get(key) ?? -1;
-    if (version <= known) return;
+    if (version <= this.#versionOf(plural, id)) return;
     if (document === null) {
       documents.delete(id);
       this.#tombstones.set(key, version);
@@ -245,6 +257,7 @@ export class Replica {
     this.#failed = failed;
     if (outcome !== null) {
       const answer = outcome.status === 'applied' ? outcome.answer : outcome.current;
+      this.#answered = answer?.cursor ?? this.#answered;
       const changes = answer ? allCarried(answer, this.#kinds).filter((change) => this.#isOurs(change)) : [];
       if (this.#held !== null) for (const change of changes) this.#hold(change);
       else if (this.status !== 'empty') for (const change of changes) this.#put(change, ids);

@@ -207,9 +207,16 @@ export interface Command {
   complete?(given: Record<string, any>): Record<string, any>;
   /** What it will make of the documents; false where the rules will refuse. `now` is ISO 8601. */
   overlay?(given: Record<string, any>, docs: OverlayDocuments, now: string): boolean;
+  /** It names a place in the document as it was: refused, it is not to be sent again as it stands. */
+  isOfMoment?: boolean;
 }
 
 export declare const COMMANDS: Readonly<Record<string, Command>>;
+
+/** Where a fueler may move an order by `fuel_orders.changeStatus`. */
+export declare const NEXT_FUEL_STATUSES: Readonly<Record<string, readonly string[]>>;
+/** Gallons between two meter readings, exactly; null where the meter would run backwards. */
+export declare function dispensed(start: string, end: string): string | null;
 
 export interface ReplicaChange {
   /** Kind to the ids that changed. */

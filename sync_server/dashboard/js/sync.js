@@ -7,6 +7,7 @@ export {
   StopAsked, SyncError, Unauthorized,
 } from './errors.js';
 export { ENTITY_KEYS, Filter } from './filter.js';
+export { dispensed, NEXT_FUEL_STATUSES } from './fueling.js';
 export { KINDS } from './kinds.js';
 export { Replica } from './replica.js';
 export { CONTROL_TYPES, EVENT_TYPES } from './source.js';

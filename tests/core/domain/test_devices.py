@@ -70,6 +70,14 @@ def test_the_clock_is_read_at_every_change_and_loses_no_part_of_a_second() -> No
     assert device(shop).elapsed_s(start_ms + 99_000) == 20
 
 
+def test_the_clock_is_read_when_something_is_ordered() -> None:
+    shop = cafe()
+    shop.do(devices.update, deviceID="pc1", isRunning=True)
+    shop.now_ms += 9_000
+    (event,) = shop.do(devices.place_orders, deviceID="pc1", orders=[COLA])
+    assert data_of(event)["device"]["elapsedSeconds"] == 9, "what the event shows is right at its time"
+
+
 def test_a_till_may_set_the_clock() -> None:
     shop = cafe()
     shop.do(devices.update, deviceID="pc1", isRunning=True)

@@ -287,6 +287,42 @@ test('a remote change while a command is queued shows below the overlay', async 
   equal([replica.get('orders', 'A').stage, replica.get('orders', 'A').notes], ['in_progress', 'from the other till']);
 });
 
+test('what the feed tells before the answer is not shown twice, nor is it half undone', async ({ time }) => {
+  const overlay = ({ orderID, queueID }, docs) => {
+    const order = docs.get('orders', orderID);
+    const queue = docs.get('queues', queueID);
+    docs.put('orders', { ...order, notes: `${order.notes ?? ''}x` });
+    docs.put('queues', { ...queue, name: `${queue.name}x` });
+    return true;
+  };
+  const queue = (version, name) => ({ queueID: 'Q', name, paused: false, entries: [], nextTicket: 1, version });
+  const { replica } = make(time, {
+    kinds: ['orders', 'queues'],
+    snapshot: () => ({ cursor: 'aaaaaaaa.5', orders: [order('A', 1)], queues: [queue(1, 'Q')] }),
+    commands: { 'orders.count': { overlay } },
+  });
+  await replica.load();
+  const action = (key) => ({
+    key, name: 'orders.count', given: { orderID: 'A', queueID: 'Q' }, createdAt: '', clientId: 'tab#1',
+  });
+  const look = () => [replica.get('orders', 'A').notes, replica.get('queues', 'Q').name];
+  const shown = [];
+  replica.subscribe(() => shown.push(look().join(' ')));
+  const own = (event) => replica.take({ ...event, clientID: 'tab#1' });
+  replica.setActions({ pending: [action('k1'), action('k2')], failed: [] });
+  own(updated(order('A', 2, { notes: 'x' }), 6));
+  own({ id: 'aaaaaaaa.7', eventType: 'queue_updated', version: 2, data: { queue: queue(2, 'Qx') } });
+  const answer = { order: order('A', 2, { notes: 'x' }), queue: queue(2, 'Qx'), cursor: 'aaaaaaaa.7' };
+  replica.setActions({ pending: [action('k2')], failed: [] }, { status: 'applied', answer });
+  equal([...new Set(shown)], ['xx Qxx']);
+  own(updated(order('A', 2, { notes: 'x' }), 6)); // again, of the one that was answered
+  equal(look(), ['xx', 'Qxx']);
+  replica.take({ ...updated(order('A', 3, { notes: 'xy' }), 8), clientID: 'another' });
+  equal(look(), ['xyx', 'Qxx']);
+  own(updated(order('A', 4, { notes: 'xyx' }), 9));
+  equal(look(), ['xyx', 'Qxx']);
+});
+
 test('queued commands build on each other', async ({ time }) => {
   const { replica } = make(time, {
     kinds: ['orders', 'queues', 'bays'],
