@@ -180,7 +180,7 @@ def _run(name: str, target: Target, options: argparse.Namespace) -> dict[str, An
     slow = [one for one in outcome.maps if one.slow]
     took = sorted(ms for one in fast for ms in one.took_ms) or [0.0]
     grown = _head(target) - head_before
-    bound = options.vehicles * (outcome.lasted_s / INTERVAL_S + 1)
+    bound = options.vehicles * ((outcome.lasted_s + outcome.behind_s) / INTERVAL_S + 1)
     return {
         "store": name,
         "positions/s": options.vehicles * outcome.rounds / outcome.lasted_s,

@@ -214,6 +214,7 @@ async def test_the_tab_sleeps(browser: Browser, served: Served) -> None:
         assert viewer.complaints() == []
 
 
+@pytest.mark.alone
 async def test_the_leading_tab_of_eight_dies(viewer: Viewer, shop: Shop, served: Served) -> None:
     """Another takes over within two seconds, and no tab misses anything."""
     await stock(shop)

@@ -1,8 +1,10 @@
 """Sweeps: what is due is done once, whoever looks, and one that fails holds nothing up."""
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -126,6 +128,20 @@ async def test_one_that_is_gone_meanwhile_holds_nothing_up(yard: Yard) -> None:
     sweep = Sweep("x", Selection((fuel_orders.FuelOrder.kind,)), 1.0, offer_to_all, due)
     await yard.sweeps(sweep).once(sweep)
     assert sorted((await yard.told()).values()) == [1, 2, 2]
+
+
+async def test_one_that_a_newer_server_wrote_is_left_to_it(yard: Yard, tmp_path: Path) -> None:
+    await yard.offer(3)
+    first, *_ = sorted(await yard.told())
+    with closing(sqlite3.connect(tmp_path / "sync.db")) as db, db:
+        changed = db.execute(
+            "UPDATE documents SET body = replace(body, '\"unassigned\"', '\"auctioned\"') WHERE id = ?", (first,)
+        )
+        assert changed.rowcount == 1
+    yard.now_ms += 60_000
+    await yard.sweeps(OFFERS).once(OFFERS)
+    told = await yard.told()
+    assert (told.pop(first), set(told.values())) == (1, {2})
 
 
 async def test_a_sweep_that_fails_is_tried_again(yard: Yard) -> None:
