@@ -39,7 +39,7 @@ check: install  ## style, types, arrows between packages
 
 chaos: install  ## the kill tests with many more rounds
 	SYNC_TEST_ROUNDS=$(ROUNDS) SYNC_TEST_KILL_ROUNDS=$(KILL_ROUNDS) SYNC_TEST_DOORBELL_ROUNDS=$(DOORBELL_ROUNDS) \
-	  SYNC_TEST_FUELING_KILL_ROUNDS=30 \
+	  SYNC_TEST_FUELING_KILL_ROUNDS=30 SYNC_TEST_SESSION_KILL_ROUNDS=30 \
 	  $(PY) -m pytest $(PARALLEL) --timeout 3000 e2e tests/contract tests/log tests/server/test_snapshot_under_load.py
 
 bench: install  ## all figures, beside other servers; see bench/README.md for what it needs

@@ -10,6 +10,8 @@
     workers   two processes beside one, on MongoDB, and what MongoDB does
     publish   durable events/s through HTTP
     devices   a cashier's change to the 99 other tills on /ws
+    near      the nearest of 10,000 vehicles, by HTTP
+    tracking  1,000 vehicles, a position a second, on 200 maps, some of them slow
     commands  commands/s through HTTP, and a snapshot of 50,000 orders
     catchup   100,000 events to one reader after a restart
 
@@ -27,7 +29,7 @@ import sys
 
 NAMES = (
     "fanout", "connect", "latency", "storm", "filters", "audiences", "compression", "workers", "publish", "devices",
-    "commands", "catchup",
+    "near", "tracking", "commands", "catchup",
 )  # fmt: skip
 ALONE = ("soak",)
 

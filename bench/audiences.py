@@ -1,10 +1,12 @@
-"""What audiences cost: the same deliveries to readers of 50 audiences, and to as many without access control.
+"""What audiences cost: the same deliveries to readers of 50 audiences, and without audiences; and to an open server.
 
-Two loads, each at the same rate on both sides, one side after the other in each round:
+Two loads, each at the same rate on all sides, one side after the other in each round:
 - *all*: every event is for every reader. With audiences they have a role of 50 beside one that all have and that the
   event names: 50 kinds of rights, so 50 channels, where there is one without.
 - *own*: every event is for a fiftieth of the readers: those of the role that it names, or without audiences those who
   filter by the order that it tells of.
+
+*open* is without access control: nobody shows a token, nor does the publisher, whose token is verified at each request.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from bench import report
 from bench.harness import measured, median, publisher, readers, sync_server, workspace
 
 AUDIENCES = 50
-SIDES = ("without", "with")
+SIDES = ("open", "without", "with")
 PACES: dict[str, dict[str, float]] = {"all": {"rate": 50.0}, "own": {"rate": 50.0, "batch": 10}}
 """Requests a second, and events a request."""
 SECRET = "of-the-bench-0123456789abcdefghijklmnop"
@@ -64,7 +66,7 @@ def _run(load: str, side: str, count: int, home: Path, window_s: float) -> dict[
     lines, templates = home / "readers", home / "templates"
     lines.write_text("".join(f"{_line(load, side, number)}\n" for number in range(count)))
     templates.write_text("".join(f"{_template(load, side, number)}\n" for number in range(AUDIENCES)))
-    config, pace = CONFIG if side == "with" else "", PACES[load]
+    config, pace = "" if side == "open" else CONFIG, PACES[load]
     with (
         sync_server(home, config=config) as target,
         readers(target, count, lines=lines, w=1, d=window_s) as crowd,
@@ -89,9 +91,9 @@ def _run(load: str, side: str, count: int, home: Path, window_s: float) -> dict[
 def _line(load: str, side: str, number: int) -> str:
     """What the request of a reader adds, for loadgen."""
     group = number % AUDIENCES
-    if side == "with":
-        return f" Authorization: Bearer {token(f'reader-{number}', 'everybody', f'r{group}')}"
-    return " " if load == "all" else f"?orderID=ORDER-{group} "
+    query = f"?orderID=ORDER-{group}" if load == "own" and side != "with" else ""
+    roles = ("everybody", f"r{group}") if side == "with" else ("everybody",)
+    return f"{query} " if side == "open" else f"{query} Authorization: Bearer {token(f'reader-{number}', *roles)}"
 
 
 def _template(load: str, side: str, group: int) -> str:
@@ -114,12 +116,17 @@ def token(subject: str, *roles: str, tenant: str = "default") -> str:
 
 def _row(load: str, side: str, count: int, rounds: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     row: dict[str, Any] = {"load": load, "audiences": side, "readers": count, **median(rounds[f"{load} {side}"])}
-    # Of each round its own ratio: what disturbs the machine disturbs both sides of a round.
-    pairs = zip(rounds[f"{load} with"], rounds[f"{load} without"], strict=True)
-    ratios = [{"ratio": a["deliveries/CPU s"] / b["deliveries/CPU s"]} for a, b in pairs]
-    row["with/without per CPU s"] = round(median(ratios)["ratio"], 3) if side == "with" else ""
+    for name, other in (("with/without per CPU s", "without"), ("of open per CPU s", "open")):
+        is_compared = SIDES.index(side) > SIDES.index(other)
+        row[name] = round(_ratio(rounds[f"{load} {side}"], rounds[f"{load} {other}"]), 3) if is_compared else ""
     row["closed"] = int(row["closed"])
     return row
+
+
+def _ratio(rounds: list[dict[str, float]], others: list[dict[str, float]]) -> float:
+    """Of each round its own: what disturbs the machine disturbs all sides of a round."""
+    pairs = zip(rounds, others, strict=True)
+    return median([{"ratio": a["deliveries/CPU s"] / b["deliveries/CPU s"]} for a, b in pairs])["ratio"]
 
 
 def _options() -> argparse.Namespace:

@@ -23,7 +23,7 @@ COLUMNS = {
     "filters": ["load", "deliveries/s", "us CPU/delivery", "CPU, times the next row's", "p50 ms", "p99 ms",
                 "server CPU"],
     "audiences": ["load", "audiences", "readers", "deliveries/s", "us CPU/delivery", "with/without per CPU s",
-                  "events/write", "p50 ms"],
+                  "of open per CPU s", "events/write", "p50 ms"],
     "workers": ["workers", "readers", "deliveries/s", "us CPU/delivery", "scaling", "server CPU", "most of one",
                 "mongod query/s", "mongod getmore/s", "mongod command/s", "generator CPU"],
     "compression": ["stream", "readers", "deliveries/s", "us CPU/delivery", "bytes/delivery", "p50 ms", "kB/reader"],
@@ -45,7 +45,7 @@ TEXT = {
     "connect": "Connecting, and what an idle reader takes.",
     "storm": "All readers come back at once after a restart, each with a cursor somewhere in the last 10,000 events.",
     "filters": "Readers that all want something else, and tenants, beside the same deliveries from one channel.",
-    "audiences": "Readers with access control and 50 audiences, beside the same deliveries without.",
+    "audiences": "Readers of 50 audiences, beside the same deliveries without, and without access control (`open`).",
     "workers": "Two processes beside one. *scaling* is 2 x CPU of one / CPU of two for the same deliveries: with the\n"
     "generator on one of two CPUs, two processes cannot show their whole speed here.",
     "compression": "Shared gzip (one compressor a channel, the same bytes for all its readers) beside none.",

@@ -1,15 +1,13 @@
-"""The evening of examples/cashier_devices.py: three tills over WebSocket, a server process on each store."""
+"""The evening of examples/cashier_devices.py: three tills over WebSocket, server processes on each store."""
 
-import os
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
-from pymongo import MongoClient
 
-from tests.mongod import External, ReplicaSet
+from e2e.test_kills import config_for
+from tests.fixtures import MongoDatabase
 from tests.servers import SyncServer, clean_environment
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cashier_devices.py"
@@ -25,14 +23,16 @@ def play(*options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("store", ["sqlite", "mongodb"])
+@pytest.mark.parametrize("store", ["sqlite", "mongodb", "mongodb, two processes"])
 def test_the_evening_ends_with_the_same_picture_everywhere(
     store: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    config, name = "", f"test_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-    mongod: ReplicaSet | External | None = request.getfixturevalue("mongod") if store == "mongodb" else None
-    if mongod is not None:
-        config = f'[log]\nstore = "mongodb"\n[log.mongodb]\nuri = "{mongod.uri}"\ndatabase = "{name}"\n'
+    config = ""
+    if store != "sqlite":
+        database: MongoDatabase = request.getfixturevalue("mongodb_database")
+        config = config_for(database.uri, database.name)
+    if store.endswith("processes"):
+        config += "[server]\nworkers = 2\n"
     with SyncServer(tmp_path, config=config) as server:
         for _ in range(2):  # once more, with what the first evening left
             told = play("--url", server.base_url)
@@ -40,9 +40,6 @@ def test_the_evening_ends_with_the_same_picture_everywhere(
                 assert kind in told
             assert told.splitlines()[-1] == "All tills show the same, and so does the server."
         assert "Traceback" not in server.log_text()
-    if mongod is not None:
-        with MongoClient(mongod.uri) as client:  # type: MongoClient[dict[str, object]]
-            client.drop_database(name)
 
 
 def test_it_brings_its_own_server() -> None:

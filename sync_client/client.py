@@ -102,8 +102,8 @@ class SyncClient:
             on_reset=Resync(on_reset),
             **options,
         )
-        self.client_id = f"{client_name}#{secrets.token_hex(2)}"
-        """This instance: what its events carry as clientID."""
+        self.client_id = f"{client_name}#{secrets.token_hex(6)}"
+        """This instance: what its events carry as clientID. No two are alike, also where all tills have one name."""
         self._handlers = Handlers()
         self.on = self._handlers.on
         self.on_order = self._handlers.on_order

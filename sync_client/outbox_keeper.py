@@ -92,6 +92,7 @@ class OutboxKeeper:
         self._lock = asyncio.Lock()
         self._handles: dict[str, Sent] = {}
         self._unsettled: set[str] = set()
+        self._has_stray = False
         self.hook: ConflictHook | None = None
         self.counts = OutboxCounts()
         self._moved = asyncio.Event()
@@ -210,7 +211,12 @@ class OutboxKeeper:
 
     @property
     def in_flight(self) -> str | None:
-        """The key of the one that was sent and has no answer; it is the first."""
+        """The key of the one that was sent and has no answer; it is the first.
+
+        None while there may be another one whose effect is still to come: what was discarded on its way.
+        """
+        if self._has_stray:
+            return None
         first = next((entry for entry in self.entries.values() if entry.is_pending), None)
         return first.key if first is not None and first.state is OutboxState.IN_FLIGHT else None
 
@@ -326,8 +332,9 @@ class OutboxKeeper:
         await self._alone(lambda: self._discard(key))
 
     async def _discard(self, key: str) -> None:
-        self.entry(key)
+        entry = self.entry(key)
         await self._journal.write(put=guards.failed(self.entries.values(), key), drop=[key])
+        self._has_stray = self._has_stray or entry.state is OutboxState.IN_FLIGHT
         self._picture().set_pending(self.pending)
         self._settle(key, CommandFailed(dict(DISCARDED)))
 
@@ -377,6 +384,7 @@ class OutboxKeeper:
     async def _answered(self, entry: OutboxEntry, document: Mapping[str, Any]) -> None:
         put = guards.applied(self.entries.values(), entry.key, document)
         await self._change(document, put=put, drop=[entry.key], lazily=True)
+        self._has_stray = False  # what was sent before this one stands before it in the log
         self.counts.applied += 1
         self._settle(entry.key, document)
 

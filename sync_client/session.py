@@ -23,6 +23,7 @@ from typing import Any, Literal
 from sync_client.cart import LINE_KEY, Items, checked_items, line_id, merged, with_line
 from sync_client.errors import CacheUnwritable, ClientError, Closed, OutboxFull
 from sync_client.ids import new_id
+from sync_client.known_sessions import KnownSessions
 from sync_client.logs import get_logger
 from sync_client.outbox_keeper import OutboxKeeper
 from sync_client.replica import Replica
@@ -31,9 +32,8 @@ from sync_client.saving import SaveState, SessionConflict, SessionView
 from sync_client.sent import Sent
 from sync_core.domain import leaving
 from sync_core.domain.command import Command
-from sync_core.domain.document import Ref
 from sync_core.domain.items import Item
-from sync_core.domain.sessions import OrderSession, SessionSlot, SessionStatus
+from sync_core.domain.sessions import OrderSession, SessionStatus
 
 __all__ = ["DEBOUNCE_S", "SESSION_KINDS", "Session"]
 
@@ -67,6 +67,7 @@ class Session:
         self._default_user = user
         self._clock = clock
         self._saves = Saves(keeper, again=lambda: self._edited(self._items), stir=self.stir)
+        self._known = KnownSessions(replica, self._saves)
         self._items: Items = ()
         self._edits = 0
         self._written = 0
@@ -108,7 +109,7 @@ class Session:
         failure = self._saves.failure
         if failure is None or not failure.is_conflict:
             return None
-        return SessionConflict(self._items, self._theirs(), failure.problem)
+        return SessionConflict(self._items, self._known.elsewhere(), failure.problem)
 
     @property
     def other_till(self) -> str | None:
@@ -171,7 +172,7 @@ class Session:
         if items is not None:
             self._items, self._written = items, self._edits
             return
-        found = self._current() or self._left()
+        found = self._known.current() or self._known.left()
         self._adopt(found)
         if found is not None and found.status is SessionStatus.PENDING_LOGOUT:
             self._edited(self._items)  # that it is active again has to be saved
@@ -216,9 +217,10 @@ class Session:
         self._edits += 1
 
     async def save(self) -> None:
-        """Return once everything is on this machine's disk. Raises CacheUnwritable, OutboxFull, Closed."""
+        """Return once everything up to now is on this machine's disk. Raises CacheUnwritable, OutboxFull, Closed."""
         self._check()
-        while not self.is_kept:
+        wanted = self._edits
+        while self._written < wanted:
             await self._write()
 
     async def _write(self) -> None:
@@ -226,6 +228,7 @@ class Session:
             items, edits = self._items, self._edits
             if edits == self._written:
                 return
+            self._changed_s = self._clock()  # of what comes from here on
             try:
                 await self._saves.put(items)
             except (CacheUnwritable, OutboxFull) as exc:
@@ -255,7 +258,8 @@ class Session:
         return await self._leave(leaving.logout, {})
 
     async def _leave(self, command: Command, fields: dict[str, Any]) -> Sent:
-        await self.save()
+        while not self.is_kept:  # to the last item that was put in meanwhile
+            await self.save()
         saves = self._saves
         if saves.failure is not None:
             raise ClientError("the session is not as the server has it: resolve() that first")
@@ -284,19 +288,20 @@ class Session:
         saves = self._saves
         while saves.waiting:  # what comes behind the refused one has its answer soon
             await self._moves()
-        if saves.failure is None:
-            raise ClientError("there is nothing to resolve")
-        theirs, base = self._theirs(), saves.base
-        there = () if theirs is None else theirs.items
-        options = {"mine": self._items, "theirs": there, "both": merged(base.items if base else (), self._items, there)}
-        items = checked_items(options[choice])
-        done = saves.refused_keys()
-        self._forget()
-        saves.stand_on(theirs)
-        self._items = items
-        if choice != "theirs":
-            self._edited(items)
-            await self.save()
+        async with self._lock:  # what is being written is written with what was refused
+            if saves.failure is None:
+                raise ClientError("there is nothing to resolve")
+            theirs, base = self._known.elsewhere(), () if saves.base is None else saves.base.items
+            there = () if theirs is None else theirs.items
+            options = {"mine": self._items, "theirs": there, "both": merged(base, self._items, there)}
+            items = checked_items(options[choice])
+            done = saves.refused_keys()
+            self._forget()
+            saves.stand_on(theirs)
+            self._items = items
+            if choice != "theirs":
+                self._edited(items)
+        await self.save()
         await saves.discard(done)
         self.stir()
 
@@ -313,32 +318,6 @@ class Session:
 
     # -- what the server has ----------------------------------------------------------------------------
 
-    def _session(self, session_id: str | None) -> OrderSession | None:
-        if session_id is None or session_id in self._saves.being_left():
-            return None
-        found = self._replica.truth(Ref(OrderSession.kind, session_id))
-        return found if isinstance(found, OrderSession) and found.is_open else None
-
-    def _current(self) -> OrderSession | None:
-        """The person's active session, else the one that this cart is of, if it can be gone on with."""
-        slot = self._replica.truth(Ref(SessionSlot.kind, self._saves.user))
-        active = self._session(slot.sessionID) if isinstance(slot, SessionSlot) else None
-        return active or self._session(self._saves.session_id)
-
-    def _left(self) -> OrderSession | None:
-        """The newest session that the person has left for later."""
-        known = (self._session(ref.id) for ref in self._replica.refs(OrderSession.kind))
-        left = [one for one in known if one is not None and one.userId == self._saves.user]
-        return max(left, key=lambda one: one.updatedAt, default=None)
-
-    def _theirs(self) -> OrderSession | None:
-        """The session as it stands elsewhere; None if there is none that could be gone on with."""
-        known, failure = self._current(), self._saves.failure
-        told = None if failure is None else failure.theirs
-        if known is None or (told is not None and told.sessionID == known.sessionID and told.version > known.version):
-            known = told
-        return known if known is not None and known.is_open else None
-
     def _look(self) -> None:
         """Follow what others do, while there is nothing here that the server does not have."""
         saves = self._saves
@@ -347,7 +326,7 @@ class Session:
         if saves.kept():
             self._restore()  # something was refused whose session seemed to be left
         else:
-            self._adopt(self._current())
+            self._adopt(self._known.current())
         self._moved.set()
 
     def _adopt(self, session: OrderSession | None) -> None:
@@ -391,7 +370,7 @@ class Session:
                 continue
             await asyncio.sleep(max(self._changed_s + DEBOUNCE_S - self._clock(), 0))
             try:
-                await self.save()
+                await self._write()
             except Closed:
                 return
             except (CacheUnwritable, OutboxFull) as exc:

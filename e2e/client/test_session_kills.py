@@ -1,7 +1,8 @@
 """A till is killed -9 in the middle of editing a cart, which goes on there or elsewhere: what was confirmed stays.
 
-Now and then the network is gone too, or the server killed. What the cart said is on disk, and what was put in longer ago than the debounce
-interval, is in the session in the end, each line once; what it said is at the server is there for any till at once.
+Now and then the network is gone too, or the server killed. What the cart said is on disk, and what was put in longer
+ago than the debounce interval, is in the session in the end, each line once; what it said is at the server is there for
+any till at once.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from sync_client.session import DEBOUNCE_S
 from tests.rounds import rounds
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = rounds("SESSION_KILLS", 4)
+ROUNDS = rounds("SESSION_KILL_ROUNDS", 4)
 USER = "ann"
 SLACK_S = 0.5
 """For writing it, on a machine that is busy."""

@@ -4,82 +4,38 @@ A till starts and stops a device's clock, puts orders on it, moves all of it to 
 seed 003, domain-more.md B. On ``/ws`` its messages are the seed's (sync_server/devices); here it is named as the rest.
 """
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
 from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.document import Document, Part
-from sync_core.domain.fields import (
-    Amount,
-    DocumentID,
-    Label,
-    Made,
-    Names,
-    Omittable,
-    ShortText,
-    StrictBool,
-    Whole,
-    at_most_bytes,
-    plain_extras,
+from sync_core.domain.device_orders import (
+    MAX_ORDERS,
+    DeviceOrder,
+    GivenOrder,
+    Moment,
+    OrderIndex,
+    Quantity,
+    check_orders,
 )
+from sync_core.domain.document import Document
+from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, ShortText, StrictBool, Whole
 from sync_core.events import EventType
 from sync_core.problems import FieldError, NotFound, Unprocessable
 from sync_core.times import iso_from_ms, ms_from_datetime
 
-__all__ = ["COMMANDS", "EVENT_TYPES", "Device", "DeviceOrder", "NoSuchOrder"]
+__all__ = ["COMMANDS", "EVENT_TYPES", "Device", "NoSuchOrder"]
 
-MAX_ORDERS = 500
-MAX_ORDERS_BYTES = 96 * 1024
-"""With this a device and the orders that an event names beside it stay below 256 KiB."""
 MAX_ELAPSED_S = 366 * 24 * 3600
 
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
-
-
-def _moment(text: str) -> str:
-    try:
-        if _MOMENT.fullmatch(text):
-            datetime.fromisoformat(text)
-            return text
-    except ValueError:
-        pass
-    raise ValueError("a time is ISO 8601 text with an offset, such as 2026-02-03T02:25:33+03:00")
-
-
-def _index(value: Any) -> Any:
-    """A number also where it stands in a path, which is text."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 5 else value
-
-
-Moment = Annotated[str, AfterValidator(_moment)]
-"""A time as its till wrote it, whose clock a person may want to see: with its offset."""
 DeviceID = Annotated[DocumentID, Names("device")]
-OrderIndex = Annotated[Whole, BeforeValidator(_index), Field(ge=0, lt=MAX_ORDERS)]
-"""Which of a device's orders, from 0. It moves when one before it goes: guard it with ``If-Match``."""
-Quantity = Annotated[Whole, Field(ge=1, le=10_000)]
 Elapsed = Annotated[Whole, Field(ge=0, le=MAX_ELAPSED_S)]
 Customers = Annotated[Whole, Field(ge=0, le=10_000)]
 
 
 class NoSuchOrder(NotFound):
     """The device is there, and has no order at that place."""
-
-
-class DeviceOrder(Part):
-    """What was ordered at a device, *price* for one. Without times it was ordered when the server heard of it."""
-
-    name: Label
-    price: Amount
-    quantity: Quantity = 1
-    notes: ShortText = ""
-    firstOrderTime: Moment | None = None
-    lastOrderTime: Moment | None = None
-
-
-GivenOrder = Annotated[DeviceOrder, AfterValidator(plain_extras)]
 
 
 class Device(Document):
@@ -215,7 +171,7 @@ class PlaceOrders(CommandInput):
 def place_orders(cafe: Changes, given: PlaceOrders) -> None:
     """Put orders on a device, behind those that are there."""
     device = cafe.get(Device, given.deviceID)
-    orders = tuple(_timed(order, cafe.context.now) for order in given.orders)
+    orders = tuple(order.timed(cafe.context.now) for order in given.orders)
     data = {"orders": [order.model_dump(mode="json", exclude_none=True) for order in orders]}
     _change_orders(cafe, device, (*device.orders, *orders), "order_added", data)
 
@@ -337,11 +293,6 @@ def delete(cafe: Changes, given: DeleteDevice) -> None:
     cafe.delete(cafe.get(Device, given.deviceID), "device_removed")
 
 
-def _timed(order: DeviceOrder, now: str) -> DeviceOrder:
-    first = order.firstOrderTime or order.lastOrderTime or now
-    return order.model_copy(update={"firstOrderTime": first, "lastOrderTime": order.lastOrderTime or first})
-
-
 def _ordered(cafe: Changes, device_id: str, index: int) -> tuple[Device, DeviceOrder]:
     device = cafe.get(Device, device_id)
     if index >= len(device.orders):
@@ -353,9 +304,7 @@ def _change_orders(
     cafe: Changes, device: Device, orders: tuple[DeviceOrder, ...], event_type: str, data: dict[str, Any]
 ) -> None:
     try:
-        if len(orders) > MAX_ORDERS:
-            raise ValueError(f"are more than {MAX_ORDERS}")
-        at_most_bytes(MAX_ORDERS_BYTES)(orders)
+        check_orders(orders)
     except ValueError as exc:
         raise RuleConflict(f"Device {device.deviceID} is full: its orders would be too many ({exc}).", device) from None
     # The clock is read along: its picture on every screen is right at the time that the event carries.

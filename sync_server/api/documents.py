@@ -7,7 +7,7 @@ feed from the cursor brings what is missing. Source: protocol.md 2.3, domain.md.
 
 import enum
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -151,17 +151,16 @@ class Documents:
         visible = [document for document in page.documents if _sees(caller, kinds[document.kind], document)]
         return DocumentPage(page.bounds, visible, page.next)
 
-    async def find(self, caller: Caller, selection: Selection, *, most: int) -> DocumentPage:
-        """The first *most* documents of *selection*, whoever may see them. Raises Unavailable."""
-        found: list[StoredDocument] = []
+    async def pages(self, caller: Caller, selection: Selection) -> AsyncIterator[DocumentPage]:
+        """All documents of *selection*, whoever may see them, page by page. Raises Unavailable."""
         after: Ref | None = None
         while True:
-            read = partial(self._log.documents, caller.tenant, selection, after=after, limit=most - len(found))
+            read = partial(self._log.documents, caller.tenant, selection, after=after, limit=DEFAULT_LIMIT)
             page = await self._reading(caller, read)
-            found += page.documents
+            yield page
             after = page.next
-            if after is None or len(found) >= most:
-                return DocumentPage(page.bounds, found, after)
+            if after is None:
+                return
 
     async def _reading(self, caller: Caller, read: Callable[[], Awaitable[DocumentPage]]) -> DocumentPage:
         """What *read* gives, of a tenant that is there from now on. Raises Unavailable."""

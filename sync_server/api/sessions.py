@@ -5,7 +5,6 @@ a till that starts and where nobody has logged in yet, with its own key: who has
 is in it. Source: seed 004, domain-more.md C.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -29,8 +28,6 @@ from sync_server.permissions import CHECK_TILL
 __all__ = ["ACTIVE_PATH", "active_route"]
 
 ACTIVE_PATH = f"{PREFIX}/order-sessions/active"
-MAX_FOUND = 100
-"""Sessions of one person that wait, or people at one till."""
 _OPEN = frozenset({SessionStatus.ACTIVE.value, SessionStatus.PENDING_LOGOUT.value})
 _TOLD = ("sessionID", "id", "userId", "tillId", "status", "updatedAt")
 
@@ -75,33 +72,39 @@ def _whose(caller: Caller, user: str | None) -> str:
 
 
 async def _of_user(documents: Documents, caller: Caller, user: str, till: str | None) -> dict[str, Any]:
-    """The active session and the newest of those that wait, of one moment."""
+    """The active session and the newest of those that wait."""
     selection = Selection((OrderSession.kind,), frozenset({tag("userID", user)}), _OPEN)
-    page = await documents.find(caller, selection, most=MAX_FOUND)
-    active = _newest(page.documents, SessionStatus.ACTIVE)
+    newest: dict[str, StoredDocument] = {}
+    cursor = ""
+    async for page in documents.pages(caller, selection):
+        cursor = cursor or str(Cursor(page.bounds.epoch, page.bounds.head))
+        for stored in page.documents:
+            known = newest.get(stored.state)
+            if known is None or known.seq < stored.seq:
+                newest[stored.state] = stored
+    active, left = (_content(newest.get(status)) for status in (SessionStatus.ACTIVE, SessionStatus.PENDING_LOGOUT))
     elsewhere = active.get("tillId") if active is not None else None
     return {
         "order_session": active,
-        "recoverable": _newest(page.documents, SessionStatus.PENDING_LOGOUT),
+        "recoverable": left,
         "activeOnTill": elsewhere if till is not None and elsewhere != till else None,
-        "cursor": str(Cursor(page.bounds.epoch, page.bounds.head)),
+        "cursor": cursor,
     }
 
 
-def _newest(found: Iterable[StoredDocument], status: SessionStatus) -> dict[str, Any] | None:
-    ordered = sorted((stored.seq, stored.body) for stored in found if stored.state == status)
-    newest: dict[str, Any] | None = from_json(ordered[-1][1]) if ordered else None
-    return newest
+def _content(stored: StoredDocument | None) -> dict[str, Any] | None:
+    content: dict[str, Any] | None = None if stored is None else from_json(stored.body)
+    return content
 
 
 async def _at_till(documents: Documents, caller: Caller, till: str) -> dict[str, Any]:
     """Who has an active session there."""
-    selection = Selection(
-        (OrderSession.kind,), frozenset({tag("tillID", till)}), frozenset({SessionStatus.ACTIVE.value})
-    )  # fmt: skip
-    page = await documents.find(caller, selection, most=MAX_FOUND)
-    sessions = [from_json(stored.body) for stored in page.documents]
-    return {
-        "atTill": [{name: session[name] for name in _TOLD} for session in sessions],
-        "cursor": str(Cursor(page.bounds.epoch, page.bounds.head)),
-    }
+    states = frozenset({SessionStatus.ACTIVE.value})
+    selection = Selection((OrderSession.kind,), frozenset({tag("tillID", till)}), states)
+    told: list[dict[str, Any]] = []
+    cursor = ""
+    async for page in documents.pages(caller, selection):
+        cursor = cursor or str(Cursor(page.bounds.epoch, page.bounds.head))
+        sessions = [from_json(stored.body) for stored in page.documents]
+        told += [{name: session[name] for name in _TOLD} for session in sessions]
+    return {"atTill": told, "cursor": cursor}

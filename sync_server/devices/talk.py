@@ -15,7 +15,7 @@ from sync_core.cursor import Cursor
 from sync_core.domain.catalog import CASHIER
 from sync_core.domain.devices import Device
 from sync_core.filters import Filter
-from sync_core.problems import Problem, Unavailable
+from sync_core.problems import Problem, TooManyRequests, Unavailable
 from sync_core.times import iso_from_ms
 from sync_server.api.canonical import fingerprint_of
 from sync_server.commands.answer import Answer
@@ -31,7 +31,7 @@ from sync_server.feed.view import Sight, View
 from sync_server.log.base import EventLog, LogError, Selection
 from sync_server.log.records import StoredDocument
 from sync_server.sockets.door import SocketRoute
-from sync_server.sockets.limits import SocketLimits
+from sync_server.sockets.limits import MessageRate, SocketLimits, Verdict
 from sync_server.sockets.socket import MAX_AGE_S, Socket
 
 __all__ = ["CASHIER_SOCKET_PATH", "CashierSockets"]
@@ -41,6 +41,8 @@ MAX_OWN = 1000
 """So many devices' versions, that a till has made itself, are remembered for it."""
 RETRY_AFTER_S = 2
 PAGE = 500
+GREETINGS_PER_S = 20
+"""Of one socket: each may bring all devices."""
 
 _EVENTS = Filter(event_types=frozenset(event_type.name for event_type in CASHIER.event_types))
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -94,6 +96,7 @@ class _Till:
         self._dispatch = dispatch
         self._feed = feed
         self._log = event_log
+        self._greetings = MessageRate(GREETINGS_PER_S)
         self._client_id = ""
         self._session = _new_session("")
         self._own: OrderedDict[str, int] = OrderedDict()
@@ -112,6 +115,9 @@ class _Till:
     async def _greet(self, hello: Hello) -> None:
         """Answer ``connect``: from where it goes on, and before that all devices if that is nowhere."""
         self._socket.caller.rights.require(Device.view_permission)
+        if self._greetings.judge(0) is not Verdict.ACCEPTED:
+            await self._socket.refuse(TooManyRequests(f"At most {GREETINGS_PER_S} times a second."))
+            return
         self._socket.leave()  # or what happens meanwhile would come between
         self._client_id = hello.clientId or ""
         self._session = hello.session or _new_session(self._client_id)

@@ -34,6 +34,7 @@ from sync_server.log.base import EventLog, LogError
 from sync_server.log.group import Decision, View
 from sync_server.log.records import NewEvent, OutcomeKey, Reach, StoredDocument, StoredEvent
 from sync_server.positions.base import Place, PositionStore
+from sync_server.positions.vehicles import Vehicles, may_see
 
 __all__ = ["PERMISSION", "Intake", "location_of"]
 
@@ -136,6 +137,7 @@ class Intake:
     ) -> None:
         self.store = store
         self._log = event_log
+        self._vehicles = Vehicles(event_log)
         self._appender = appender
         self._feed = feed
         self._interval_ms = interval_ms
@@ -188,11 +190,11 @@ class Intake:
                 report.done.set_result(None)
 
     async def _settle(self, tenant: str, reports: Sequence[Report]) -> None:
-        vehicles = await self._vehicles(tenant, {report.place.vehicle_id for report in reports})
+        vehicles = (await self._vehicles.known(tenant, {report.place.vehicle_id for report in reports})).vehicles
         newest: dict[str, Report] = {}
         for report in reports:
             vehicle = vehicles.get(report.place.vehicle_id)
-            if vehicle is None or not _sees(report.caller, vehicle):
+            if vehicle is None or not may_see(report.caller, vehicle):
                 report.refuse(NotFound(f"There is no vehicle {report.place.vehicle_id[:80]}."))
                 continue
             other = newest.get(vehicle.id)
@@ -209,22 +211,23 @@ class Intake:
             for place in stored.newer
             if (report := newest[place.vehicle_id])
         }
-        due = [sightings.pop(place.vehicle_id) for place in stored.due]
-        if due:
-            await self._append(tenant, due)
+        due = {place.vehicle_id: sightings.pop(place.vehicle_id) for place in stored.due}
+        if due and not await self._logged(tenant, list(due.values())):
+            sightings |= due  # they pass as well, and are due again after the interval
         now_ms = self._wall_ms()
         passing = [StoredEvent(0, now_ms, *one.event(vehicles[vehicle])) for vehicle, one in sightings.items()]
         if passing:
             await self._feed.signal(tenant, passing)
 
-    async def _vehicles(self, tenant: str, vehicle_ids: Iterable[str]) -> dict[str, StoredDocument]:
-        await self._log.ensure(tenant)
-        page = await self._log.load(tenant, [Ref(Vehicle.kind, vehicle_id) for vehicle_id in vehicle_ids])
-        return {document.id: document for document in page.documents if not document.deleted}
-
-    async def _append(self, tenant: str, due: Sequence[Sighting]) -> None:
-        await self._appender.append(tenant, LogPositions(due))
+    async def _logged(self, tenant: str, due: Sequence[Sighting]) -> bool:
+        """Put *due* into the log; False if that cannot be done now."""
+        try:
+            await self._appender.append(tenant, LogPositions(due))
+        except Problem as problem:
+            log.info("positions_not_logged", tenant=tenant, count=len(due), reason=problem.detail)
+            return False
         await self.store.logged(tenant, [sighting.place for sighting in due])
+        return True
 
     async def watch(self) -> None:
         """Log the last position of vehicles that have gone quiet, until cancelled."""
@@ -247,7 +250,7 @@ class Intake:
         now_ms = self._wall_ms()
         places = await self.store.overdue(tenant, now_ms=now_ms, interval_ms=self._interval_ms, quiet_ms=QUIET_MS)
         if places:
-            await self._append(tenant, [Sighting(place) for place in places])
+            await self._logged(tenant, [Sighting(place) for place in places])
 
 
 def _refuse(reports: Iterable[Report], reason: Exception) -> None:
@@ -261,7 +264,3 @@ def _closing() -> Unavailable:
 
 def _ref(place: Place) -> Ref:
     return Ref(Vehicle.kind, place.vehicle_id)
-
-
-def _sees(caller: Caller, vehicle: StoredDocument) -> bool:
-    return caller.rights.sees_document(Vehicle, vehicle.grants, vehicle.audience)

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sync_core.cursor import Cursor
-from sync_core.domain.document import Ref
 from sync_core.domain.places import Position
 from sync_core.domain.vehicles import Vehicle
 from sync_core.faults import faults_of
@@ -25,10 +24,11 @@ from sync_server.access.caller import Caller, caller_of
 from sync_server.api.body import client_id_of, json_body
 from sync_server.api.paging import Query
 from sync_server.api.paths import PREFIX
-from sync_server.log.base import Bounds, EventLog, LogError
+from sync_server.log.base import EventLog, LogError
 from sync_server.log.records import StoredDocument
 from sync_server.positions.base import Found, Place, PositionStore
 from sync_server.positions.intake import PERMISSION, Intake, location_of
+from sync_server.positions.vehicles import Known, Vehicles, may_see
 
 __all__ = ["LOCATIONS_PATH", "LOCATION_PATH", "MAX_NEAR", "VEHICLES_PATH", "Positions", "place_of"]
 
@@ -68,7 +68,7 @@ class Positions:
     def __init__(self, intake: Intake, event_log: EventLog, *, wall_ms: Callable[[], int]) -> None:
         self._intake = intake
         self._store: PositionStore = intake.store
-        self._log = event_log
+        self._vehicles = Vehicles(event_log)
         self._wall_ms = wall_ms
 
     def routes(self) -> list[Route]:
@@ -131,21 +131,14 @@ class Positions:
         body = f'{{"vehicles":[{bodies}],"cursor":"{cursor}"}}'
         return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-store"})
 
-    async def _seen(self, caller: Caller, places: Sequence[Place]) -> tuple[Bounds, dict[str, StoredDocument]]:
+    async def _seen(self, caller: Caller, places: Sequence[Place]) -> Known:
         """Those of the places' vehicles that *caller* sees. Places of vehicles that are no more are forgotten."""
 
-        await _reading(self._log.ensure(caller.tenant))
-        page = await _reading(self._log.load(caller.tenant, [Ref(Vehicle.kind, one.vehicle_id) for one in places]))
-        vehicles = {document.id: document for document in page.documents if not document.deleted}
+        bounds, vehicles = await _reading(self._vehicles.known(caller.tenant, [one.vehicle_id for one in places]))
         gone = [one.vehicle_id for one in places if one.vehicle_id not in vehicles]
         if gone:
             await _reading(self._store.forget(caller.tenant, gone))
-        rights = caller.rights
-        return page.bounds, {
-            key: document
-            for key, document in vehicles.items()
-            if rights.sees_document(Vehicle, document.grants, document.audience)
-        }
+        return Known(bounds, {key: vehicle for key, vehicle in vehicles.items() if may_see(caller, vehicle)})
 
 
 async def _reading(read: Awaitable[T]) -> T:

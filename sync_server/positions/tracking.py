@@ -15,7 +15,6 @@ from typing import Any
 import structlog
 from pydantic_core import to_json
 
-from sync_core.domain.document import Ref
 from sync_core.domain.vehicles import LOCATION_EVENT, Vehicle
 from sync_core.problems import FieldError, Problem, Unavailable, Unprocessable
 from sync_server.feed.admission import Admission
@@ -26,6 +25,7 @@ from sync_server.log.base import EventLog, LogError
 from sync_server.positions.base import Place
 from sync_server.positions.intake import Intake, location_of
 from sync_server.positions.routes import RETRY_AFTER_S, place_of
+from sync_server.positions.vehicles import Vehicles, may_see
 from sync_server.sockets.door import SocketRoute
 from sync_server.sockets.errors import code_of
 from sync_server.sockets.limits import SocketLimits
@@ -63,7 +63,7 @@ class Tracking:
     def __init__(self, intake: Intake, feed: Feed, event_log: EventLog, *, wall_ms: Callable[[], int]) -> None:
         self._intake = intake
         self._feed = feed
-        self._log = event_log
+        self._vehicles = Vehicles(event_log)
         self._wall_ms = wall_ms
 
     def route(self, limits: SocketLimits) -> SocketRoute:
@@ -118,15 +118,13 @@ class Tracking:
         while True:
             try:
                 places = await self._intake.store.all(caller.tenant, after=after, limit=MAX_LOCATIONS)
-                page = await self._log.load(caller.tenant, [Ref(Vehicle.kind, place.vehicle_id) for place in places])
+                known = await self._vehicles.known(caller.tenant, [place.vehicle_id for place in places])
             except LogError as exc:
                 raise Unavailable("Positions cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
             seen = {
                 vehicle.id
-                for vehicle in page.documents
-                if not vehicle.deleted
-                and (not wanted or not wanted.isdisjoint(vehicle.tags))
-                and caller.rights.sees_document(Vehicle, vehicle.grants, vehicle.audience)
+                for vehicle in known.vehicles.values()
+                if (not wanted or not wanted.isdisjoint(vehicle.tags)) and may_see(caller, vehicle)
             }
             shown = [{"vehicleID": one.vehicle_id, **location_of(one)} for one in places if one.vehicle_id in seen]
             await socket.send({"type": LOCATIONS, "locations": shown})

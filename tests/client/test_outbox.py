@@ -428,6 +428,23 @@ async def test_a_discarded_command_is_not_shown_any_more_and_its_giver_hears_of_
             await sent.done(1)
 
 
+async def test_what_was_discarded_on_its_way_is_not_taken_for_the_next_one() -> None:
+    """Which of the two an event of our own is of, nobody knows until an answer comes."""
+    async with open_desk() as desk:
+        desk.tells(order(version=1))
+        first = await set_status(desk, "a")
+        later = [await set_status(desk, text) for text in "bc"]
+        assert desk.keeper.in_flight is None
+        await desk.keeper.sending(head(desk), now_ms=1)
+        assert desk.keeper.in_flight == first.key
+        await desk.keeper.discard(first.key)
+        await desk.keeper.sending(head(desk), now_ms=2)
+        assert desk.keeper.in_flight is None
+        await desk.keeper.answered(head(desk), desk.says(order(version=3)).document)
+        await desk.keeper.sending(head(desk), now_ms=3)
+        assert desk.keeper.in_flight == later[1].key
+
+
 async def test_an_answer_to_a_command_that_was_discarded_meanwhile_is_news_all_the_same() -> None:
     async with open_desk() as desk:
         desk.tells(order())

@@ -169,3 +169,10 @@ def test_a_wrong_filter_is_told_at_once(given: dict[str, str]) -> None:
 
 def test_resync_may_be_given_as_text() -> None:
     assert SyncClient("http://shop", on_reset="now").options.on_reset is Resync.NOW
+
+
+def test_no_two_instances_are_taken_for_one() -> None:
+    """What one of them causes, the other would not hand out."""
+    ids = {SyncClient("http://shop").client_id for _ in range(2000)}
+    assert len(ids) == 2000
+    assert len(SyncClient("http://shop", client_name="x" * 100).client_id) <= 128  # as the server takes it

@@ -159,16 +159,18 @@ async def test_who_connects_while_things_happen_misses_nothing_and_hears_nothing
         await shop.create("pc1", "pc2", "pc3")
 
         async def work() -> None:
-            for number in range(120):
+            for number in range(150):
                 await shop.do("PATCH", f"/devices/pc{number % 3 + 1}", {"notes": f"{number}"})
 
         working = asyncio.create_task(work())
-        while not working.done():
+        for _ in range(12):
             await client.say({"type": "connect"})
-            await client.until("connected")
+            await client.until(lambda message: message["type"] in ("connected", "error"))
+            for _ in range(8):
+                await client.until("device_updated")
         await working
-        await client.say({"type": "ping"})
-        await client.until("pong")
+        await shop.do("PATCH", "/devices/pc1", {"notes": "last"})
+        await client.until(lambda message: message.get("data", {}).get("notes") == "last")
         shown: dict[str, int] = {}
         for message in client.seen[next(n for n, m in enumerate(client.seen) if m["type"] == "connected") :]:
             if message["type"] == "connected":
@@ -180,6 +182,15 @@ async def test_who_connects_while_things_happen_misses_nothing_and_hears_nothing
                 assert message["version"] == shown[message["deviceId"]]
         assert shown == {device_id: (await shop.device(device_id))["version"] for device_id in shown}
         assert len(shown) == 3
+
+
+async def test_who_connects_all_the_time_is_held_to_a_rate(start_sqlite: Start) -> None:
+    async with start_sqlite() as served, socket(served, "/ws", max_queue=None) as client:
+        for _ in range(50):
+            await client.say({"type": "connect"})
+        told = [await client.next() for _ in range(50)]
+        assert {(m["type"], m.get("code")) for m in told} == {("connected", None), ("error", "RATE_LIMITED")}
+        assert (await client.ask({"type": "ping"}))["type"] == "pong"
 
 
 async def test_a_message_with_an_id_takes_effect_once(start: Start) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_core.domain import devices, products
@@ -218,7 +218,7 @@ junk = st.recursive(
 @given(
     st.sampled_from(sorted(SEED)), st.dictionaries(st.sampled_from(["deviceId", "orderIndex", "id"]), junk), st.data()
 )
-@settings(max_examples=300)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_no_message_brings_the_server_to_fall(kind: str, more: dict[str, Any], data: st.DataObject) -> None:
     """It is understood or refused; and what is understood, the rules accept or refuse."""
     sent = SEED[kind] | more

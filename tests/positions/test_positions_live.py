@@ -1,22 +1,31 @@
 """Positions from a vehicle to a map, on each store: live, logged now and then, and who may see them."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 
 from sync_core.domain.catalog import DOMAIN
+from sync_core.problems import Unavailable
 from sync_core.sse import SSEDecoder
+from sync_server.access.caller import OPEN_CALLER
 from sync_server.console.verify import verify
+from sync_server.log.appender import Appender
+from sync_server.positions.base import Place
+from sync_server.positions.intake import Intake
+from sync_server.positions.sqlite import SQLitePositions
 from tests.access.credentials import ACCESS, bearer
 from tests.feed.conftest import Start
+from tests.fixtures import MongoDatabase
 from tests.positions.fleet import OFFICE, fleet, logged
-from tests.serving import Served
+from tests.serving import Served, mongodb_settings, serving
 
 DEADLINE_S = 20.0
 
@@ -199,3 +208,52 @@ async def test_what_is_whose(guarded: Served) -> None:
         assert (await acme.call("POST", "/transport-orders", body)).status_code == 403
     for who in (dan, acme, other):
         await who.http.aclose()
+
+
+async def test_positions_reach_the_readers_of_other_processes(mongodb_database: MongoDatabase) -> None:
+    """By the change stream that carries all signals; and the log takes one of a vehicle, whoever reports it."""
+    settings = mongodb_settings(mongodb_database.uri, mongodb_database.name)
+    async with serving(settings) as here, serving(settings) as there:
+        office, other = fleet(here), fleet(there)
+        await office.vehicle("v1")
+        async with watching(there) as positions:
+            seen = []
+            for lon in range(6):
+                await (office if lon % 2 else other).move("v1", lon)
+                seen.append(await next_lon(positions))
+        assert [lon for _, lon, _ in seen] == list(range(6))
+        assert [is_logged for _, _, is_logged in seen] == [True] + [False] * 5
+        for client in (office, other):
+            await client.http.aclose()
+
+
+class Refusing:
+    """An appender whose log does not answer."""
+
+    async def append(self, tenant: str, write: object) -> None:
+        raise Unavailable("not now", retry_after_s=1)
+
+
+async def test_what_cannot_be_logged_now_passes_and_is_due_again(start_sqlite: Start, tmp_path: Path) -> None:
+    async with start_sqlite() as served:
+        office, feed = fleet(served), served.application.feed
+        await office.vehicle("v1")
+        store = SQLitePositions(tmp_path / "other.db")
+        clock = itertools.count(1_795_000_000_000, 10_000)
+        intake = Intake(
+            store,
+            served.application.event_log,
+            cast(Appender, Refusing()),
+            feed,
+            interval_ms=1000,
+            wall_ms=lambda: next(clock),
+            spawn=feed.spawn,
+        )
+        async with watching(served) as positions:
+            for lon in (1, 2):
+                await intake.report(OPEN_CALLER, Place("v1", lon, 0, at_ms=lon))
+                assert await next_lon(positions) == ("v1", lon, False)
+        (due,) = await store.overdue("default", now_ms=next(clock), interval_ms=1000, quiet_ms=0)
+        assert due.lon == 2
+        await store.aclose()
+        await office.http.aclose()

@@ -10,8 +10,10 @@ import pytest
 
 from sync_server.app import Application, open_application
 from tests.access.credentials import ACCESS, bearer
+from tests.server.shop import new_vin
 from tests.server.test_access_matrix import API, ROUTES, http
 from tests.serving import serving, sqlite_settings
+from tests.sockets.client import socket
 from tests.streams import stream
 
 MINE, FOREIGN = bearer("admin", sub="boss"), bearer("admin", sub="boss", tenant="other")
@@ -115,3 +117,48 @@ async def test_a_live_stream_hears_its_own_tenant_only(tmp_path: Path) -> None:
         await opened.until("status_update")
         assert [envelope["data"] for envelope in opened.envelopes] == [{"status": "own"}]
         assert MARK.encode() not in opened.raw
+
+
+async def test_no_socket_tells_or_changes_anything_of_another_tenant(tmp_path: Path) -> None:
+    device, vehicle = f"{MARK}-device", f"{MARK}-vehicle"
+    async with (
+        serving(sqlite_settings(tmp_path, access=ACCESS)) as served,
+        socket(served, "/api/v1/sync/ws", headers=FOREIGN) as feed,
+        socket(served, "/ws", headers=FOREIGN) as till,
+        socket(served, "/ws/tracking", headers=FOREIGN) as map_,
+        httpx2.AsyncClient(base_url=f"{served.url}{API}", trust_env=False, headers=MINE) as http,
+    ):
+        made = [
+            ("/devices", {"deviceID": device}),
+            ("/vehicles", {"vehicleID": vehicle, "vin": new_vin(), "plateNumber": MARK, "make": "x", "model": "y",
+                           "fuelNorm": "9.5"}),
+            ("/drivers", {"userID": "boss", "name": MARK}),
+            (f"/vehicles/{vehicle}/driver", {"driverID": "boss"}),
+            (f"/vehicles/{vehicle}/location", {"lon": 1.0, "lat": 2.0}),
+        ]  # fmt: skip
+        for path, body in made:
+            (await http.post(path, json=body)).raise_for_status()
+        before = (await http.get("/sync/snapshot")).json()
+        assert MARK in str(before)
+        assert (await till.ask({"type": "connect"}))["devices"] == 0
+        for client, message in (
+            (till, {"type": "device_update", "deviceID": device, "changes": {"status": "busy"}}),
+            (map_, {"type": "location", "vehicleID": vehicle, "lon": 3.0, "lat": 4.0}),
+        ):
+            await client.say(message)
+            refusal = await client.until("error")
+            assert MARK not in str(refusal).replace(device, "").replace(vehicle, "")
+        own = {"eventType": "status_update", "data": {"status": "own"}}
+        (await http.post("/sync/events", json=own, headers=FOREIGN)).raise_for_status()
+        (await http.post("/devices", json={"deviceID": "own"}, headers=FOREIGN)).raise_for_status()
+        await feed.until("device_created")
+        await till.until(lambda message: "own" in str(message))
+        # Of the map there is nothing to wait for: what it was told is what lies behind a ping.
+        await map_.say({"type": "ping"})
+        await map_.until("pong")
+        assert {message["eventType"] for message in feed.envelopes} == {"status_update", "device_created"}
+        for client in (feed, till, map_):
+            seen = str([message for message in client.seen if message.get("type") != "error"])
+            assert MARK not in seen
+        after = (await http.get("/sync/snapshot")).json()
+        assert {**after, "cursor": ""} == {**before, "cursor": ""}

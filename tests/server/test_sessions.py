@@ -1,12 +1,16 @@
 """Order sessions over HTTP, as seed 004 has them, on both stores."""
 
 import asyncio
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fixtures import MongoDatabase
 from tests.server.shop import Shop, new_id
-from tests.server.test_commands_races import CALLERS, at_once, statuses
+from tests.server.test_commands_races import CALLERS, Call, at_once, statuses
+from tests.servers import SyncServer
 
 ITEM: dict[str, Any] = {"sku": "COLA", "name": "كولا", "quantity": 1, "unitPrice": "2.50"}
 PATH = "/order-sessions"
@@ -160,6 +164,27 @@ async def test_of_fifty_who_create_at_once_one_wins(shop: Shop, user: str) -> No
     assert all(r.json()["current"]["order_session"] == won for r in replies if r.status_code == 409)
     found = await asyncio.to_thread(shop.get, PATH, userID=user)
     assert [one["id"] for one in found["order_sessions"]] == [won["id"]]
+
+
+async def test_at_two_servers_one_wins_too(mongodb_database: MongoDatabase, tmp_path: Path, user: str) -> None:
+    log = f'uri = "{mongodb_database.uri}"\ndatabase = "{mongodb_database.name}"\n'
+    config = f'[log]\nstore = "mongodb"\n[log.mongodb]\n{log}'
+    with (
+        SyncServer(tmp_path / "a", config=config) as a,
+        SyncServer(tmp_path / "b", config=config) as b,
+        Shop(a.base_url) as first,
+        Shop(b.base_url) as second,
+    ):
+        left = begin(first, user)
+        first.do("POST", f"{PATH}/{left['id']}/logout")
+        calls: list[Call] = [("POST", PATH, {"userId": user, "items": [ITEM]}, {}) for _ in range(CALLERS // 2)]
+        calls += [("POST", f"{PATH}/{left['id']}/recover", None, {}) for _ in range(CALLERS // 2)]
+        random.shuffle(calls)
+        replies = await at_once(first, second, calls=calls)
+        assert sum(reply.status_code in (200, 201) for reply in replies) == 1
+        assert {reply.status_code for reply in replies} <= {200, 201, 409}
+        found = await asyncio.to_thread(second.get, PATH, userID=user, status="active")
+        assert len(found["order_sessions"]) == 1
 
 
 async def test_of_fifty_who_change_what_they_saw_one_wins(shop: Shop, user: str) -> None:

@@ -141,7 +141,9 @@ export interface Problem {
 }
 
 export type Document = Record<string, any> & { version: number };
-export type KindName = 'orders' | 'queues' | 'bays' | 'devices' | 'catalogs' | 'fuel_orders' | 'fuel_trucks';
+export type KindName = 'orders' | 'queues' | 'bays' | 'devices' | 'catalogs' | 'fuel_orders' | 'fuel_trucks'
+  | 'order_sessions' | 'session_slots' | 'tabs' | 'transactions' | 'vehicles' | 'vehicle_marks' | 'drivers'
+  | 'transport_orders' | 'fuel_logs';
 
 export interface Kind {
   plural: string;

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from sync_core.domain import devices
 from sync_core.domain.command import RuleConflict
-from sync_core.domain.devices import MAX_ELAPSED_S, MAX_ORDERS, Device
+from sync_core.domain.device_orders import MAX_ORDERS
+from sync_core.domain.devices import MAX_ELAPSED_S, Device
 from sync_core.domain.document import Ref
 from sync_core.events import MAX_EVENT_BYTES
 from sync_core.problems import NotFound, Unprocessable

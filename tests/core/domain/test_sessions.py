@@ -203,6 +203,17 @@ def test_a_session_is_left_by_itself_only_when_nobody_has_changed_it_for_so_long
     assert shop.do(leaving.logout_stale, sessionID="s1", idleSeconds=0.0) == [], "it is left already"
 
 
+def test_only_what_has_to_be_told_something_needs_a_body() -> None:
+    needing = {command.name for command in (*sessions.COMMANDS, *leaving.COMMANDS) if command.needs_body}
+    assert needing == {"create", "update", "assign_to_tab"}
+
+
+def test_a_session_stays_its_users() -> None:
+    shop = begun()
+    shop.do(sessions.update, sessionID="s1", userId=USER, items=[])
+    refused(shop, sessions.update, sessionID="s1", userId="bob")
+
+
 class RandomTills(RuleBasedStateMachine):
     """Any commands on three sessions of one person."""
 
