@@ -1,7 +1,7 @@
 """Compression: shared gzip, for which an event is compressed once, beside none, and beside a compressor per reader.
 
-*single*: 50 events/s, one event a flush; *burst*: 500 events/s, ten to a flush. The per-reader one is sse-starlette with
-Starlette's middleware, at 5 events/s, which is what it can take; look at its bytes and CPU per delivery.
+*single*: 50 events/s, one event a flush; *burst*: 500 events/s, ten to a flush. The per-reader one is sse-starlette
+with Starlette's middleware, at 5 events/s, which is what it can take; look at its bytes and CPU per delivery.
 """
 
 import argparse
