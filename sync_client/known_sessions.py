@@ -1,5 +1,6 @@
 """What the replica tells of a person's sessions: the one to go on with."""
 
+from sync_client.cart import Items, merged
 from sync_client.replica import Replica
 from sync_client.saves import Saves
 from sync_core.domain.document import Ref
@@ -34,6 +35,27 @@ class KnownSessions:
         if known is None or (told is not None and told.sessionID == known.sessionID and told.version > known.version):
             known = told
         return known if known is not None and known.is_open else None
+
+    def own(self) -> OrderSession | None:
+        """The session that this cart is of as the server has it, finished or not; None if it is gone."""
+        found = self._replica.truth(Ref(OrderSession.kind, self._saves.session_id or ""))
+        own = found if isinstance(found, OrderSession) else None
+        told = None if self._saves.failure is None else self._saves.failure.theirs
+        if (
+            told is not None
+            and told.sessionID == self._saves.session_id
+            and (own is None or told.version > own.version)
+        ):
+            return told
+        return own
+
+    def kept_nowhere_else(self, items: Items) -> Items:
+        """What of the cart's *items* is to be gone on with where its own session is not what is gone on with: that one
+        keeps the lines that it has, as sold, on a tab, or left for later."""
+        own, there = self.own(), self.elsewhere()
+        if own is None or (there is not None and there.sessionID == own.sessionID):
+            return items
+        return merged(own.items, items, ())
 
     def _open(self, session_id: str | None) -> OrderSession | None:
         if session_id is None or session_id in self._saves.being_left():

@@ -16,6 +16,7 @@ from sync_client.errors import ClientError, CommandFailed
 from sync_client.ids import new_id
 from sync_client.outbox_keeper import OutboxKeeper, Seen
 from sync_client.pending import OutboxEntry, OutboxState
+from sync_client.refusals import current_of
 from sync_client.saving import parsed
 from sync_client.sent import Sent
 from sync_core.domain import leaving, sessions
@@ -103,7 +104,8 @@ class Saves:
             if entry.is_pending:
                 self._follow(self._keeper.handle(entry.key))
         if newest.state is OutboxState.FAILED:
-            self.failure = Failure(newest.key, newest.problem or {}, None)
+            problem = newest.problem or {}
+            self.failure = Failure(newest.key, problem, parsed(current_of(problem).get(OrderSession.kind)))
         return tuple(getattr(newest.given, "items", ()))
 
     def seen(self) -> Seen:

@@ -30,7 +30,8 @@ class SaveState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionConflict:
-    """A save that the server refused because of what others did. *theirs* is the session as it stands; None: gone."""
+    """A save that the server refused because of what others did. *theirs* is the session to go on with as it stands;
+    None: there is none. *mine* leaves out what is kept elsewhere: sold by now, say, with the session that it was in."""
 
     mine: Items
     theirs: OrderSession | None

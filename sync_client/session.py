@@ -109,7 +109,7 @@ class Session:
         failure = self._saves.failure
         if failure is None or not failure.is_conflict:
             return None
-        return SessionConflict(self._items, self._known.elsewhere(), failure.problem)
+        return SessionConflict(self._known.kept_nowhere_else(self._items), self._known.elsewhere(), failure.problem)
 
     @property
     def other_till(self) -> str | None:
@@ -291,9 +291,10 @@ class Session:
         async with self._lock:  # what is being written is written with what was refused
             if saves.failure is None:
                 raise ClientError("there is nothing to resolve")
-            theirs, base = self._known.elsewhere(), () if saves.base is None else saves.base.items
+            theirs, mine, base = self._known.elsewhere(), self._known.kept_nowhere_else(self._items), saves.base
             there = () if theirs is None else theirs.items
-            options = {"mine": self._items, "theirs": there, "both": merged(base, self._items, there)}
+            was = base.items if base is not None and theirs is not None and base.sessionID == theirs.sessionID else ()
+            options = {"mine": mine, "theirs": there, "both": merged(was, mine, there)}
             items = checked_items(options[choice])
             done = saves.refused_keys()
             self._forget()
