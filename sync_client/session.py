@@ -66,7 +66,7 @@ class Session:
         self._caught_up = caught_up
         self._default_user = user
         self._clock = clock
-        self._saves = Saves(keeper, again=lambda: self._edited(self._items), stir=self.stir)
+        self._saves = Saves(keeper, again=lambda: self._edited(self._items), stir=self._told)
         self._known = KnownSessions(replica, self._saves)
         self._items: Items = ()
         self._edits = 0
@@ -273,7 +273,7 @@ class Session:
             self._forget()
             if added:
                 self._edited(added)
-        sent.then(lambda _: self._look())  # at once: who is told of a refusal finds the cart as it was
+        sent.then(lambda _: self._told())  # who is told of a refusal finds the cart as it was
         self.stir()
         return sent
 
@@ -328,7 +328,11 @@ class Session:
             self._restore()  # something was refused whose session seemed to be left
         else:
             self._adopt(self._known.current())
-        self._moved.set()
+
+    def _told(self) -> None:
+        """The server has said something; at once, so that nobody sees a moment in between."""
+        self._look()
+        self.stir()
 
     def _adopt(self, session: OrderSession | None) -> None:
         """The cart is that session's, or empty."""

@@ -61,6 +61,8 @@ class Script:
         self._answers = {True: stream, False: poll}
         self.streams = 0
         self.polls = 0
+        self.heads: list[str] = []
+        """Of all requests."""
 
     @property
     def requests(self) -> int:
@@ -68,7 +70,8 @@ class Script:
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            is_stream = (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /api/v1/sync/events")
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            is_stream = self.heads[-1].startswith("GET /api/v1/sync/events")
             number = self.streams if is_stream else self.polls
             self.streams += is_stream
             self.polls += not is_stream

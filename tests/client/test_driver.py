@@ -1,6 +1,7 @@
 """The driver between a server that misbehaves and a sink that cannot take what it brings."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from sync_client.states import Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
 from sync_client.transport import POLL_PATH, Transport
 from sync_core.sse import ServerSentEvent
-from tests.client.scripted import EPOCH, STREAM_HEAD, Answer, Script, connected, plain, served
+from tests.client.scripted import EPOCH, STREAM_HEAD, Answer, Script, block, connected, plain, served
 from tests.streams import eventually
 
 GONE = plain(410, {"reason": "epoch", "head": f"{EPOCH}.5"})
@@ -58,6 +59,7 @@ async def driving(
     *,
     limits: Limits | None = None,
     request_timeout_s: float = 30.0,
+    tokens: Tokens | None = None,
     changed: Callable[[bool], None] = lambda _: None,
     **policy: Any,
 ) -> AsyncIterator[Driver]:
@@ -70,7 +72,7 @@ async def driving(
     async with served(script) as url:
         transport = Transport(url, trust_env=False, request_timeout_s=request_timeout_s)
         driver = Driver(
-            transport, sink, tokens=Tokens(None), policy=Policy(**policy), limits=limits or Limits(first_byte_s=0.1),
+            transport, sink, tokens=tokens or Tokens(None), policy=Policy(**policy), limits=limits or Limits(first_byte_s=0.1),
             breaker=Breaker(clock=asyncio.get_running_loop().time, rng=random.random), params={}, rng=lambda: 0.05,
             changed=note,
         )  # fmt: skip
@@ -205,3 +207,24 @@ async def test_a_body_that_says_connected_late_but_in_time_is_a_stream() -> None
     async with driving(script, Notebook()) as driver:
         await eventually(lambda: driver.machine.state is State.CONNECTED)
         assert script.requests == 1
+
+
+async def test_a_token_that_has_expired_is_not_shown_again_however_short_it_lives() -> None:
+    class Told(Notebook):
+        async def take(self, events: Sequence[ServerSentEvent], *, last_event_id: str) -> Taken:
+            return Taken(goodbye="token_expired") if events[-1].event == "goodbye" else NOTHING
+
+    async def expired(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(connected(Notebook.cursor))
+        await writer.drain()
+        await asyncio.sleep(0.15)  # of a life of its own, or the guard against spinning would speak
+        writer.write(block("goodbye", {"reason": "token_expired"}, Notebook.cursor))
+
+    shown = itertools.count()
+    script = Script(expired, broken)
+    async with driving(script, Told(), tokens=Tokens(lambda: f"token-{next(shown)}")) as driver:
+        await eventually(lambda: script.streams == 6)
+        assert driver.machine.brief >= 4
+        assert driver.counts.spins == 0
+    tokens = [head.partition("Bearer ")[2].partition("\r")[0] for head in script.heads]
+    assert tokens[:6] == [f"token-{n}" for n in range(6)]

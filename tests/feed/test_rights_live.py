@@ -69,6 +69,18 @@ async def test_a_thousand_users_of_one_role_are_one_channel_and_sent_the_same_by
         assert all(socket.count("order_updated") == 2 for socket in sockets)
 
 
+async def test_readers_of_other_rights_who_are_sent_the_same_are_sent_the_same_bytes() -> None:
+    async with memory_hub() as (event_log, hub):
+        sockets = [KeepingSocket() for _ in range(60)]
+        for n, socket in enumerate(sockets):
+            begin(hub, view_of(principal=f"u{n}", rights=user(n, "role:all", f"role:r{n % 20}")), socket=socket)
+        assert len(hub.channels) == 20
+        hub.tail.offer(event_log.append(order_event("role:all"), order_event("role:r7"), order_event("role:all")))
+        hub.flush()
+        chunks = {id(socket.chunks[-1]): socket.count("order_updated") for socket in sockets}
+        assert sorted(chunks.values()) == [2, 3]
+
+
 async def test_what_is_for_one_user_by_name_reaches_that_one_in_order() -> None:
     async with memory_hub() as (event_log, hub):
         sockets = [begin(hub, view_of(principal=f"u{n}", rights=user(n, "role:csr")))[1] for n in range(5)]

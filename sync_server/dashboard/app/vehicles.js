@@ -8,6 +8,8 @@ import { pageHead } from './shell.js';
 import { Transports } from './transports.js';
 import { decimal, duration, number, t } from './words.js';
 
+const MORE = 200; // rows of the list that are drawn at first, and with each "more"; the map shows all
+
 /** A page; see Shell. */
 export function openVehicles(app) {
   return new VehiclesPage(app);
@@ -23,6 +25,8 @@ class VehiclesPage {
   #facts = el('dl', { class: 'facts' });
   #placeholder = el('div', {});
   #list = el('ul', { class: 'vehicle-list', 'aria-label': t('road.list') });
+  #more = el('button', { type: 'button', class: 'lane-more', hidden: true, onclick: () => this.#showMore(MORE) });
+  #limit = MORE;
   #end;
   title = t('page.vehicles');
   element;
@@ -37,7 +41,8 @@ class VehiclesPage {
     }));
     this.#transports = app.shop.may('view_transport_orders') ? new Transports(app) : null;
     this.element = el('div', { class: 'page vehicles' }, pageHead(this.title, this.#facts).element, this.#placeholder,
-      el('div', { class: 'vehicle-panes' }, this.#map.element, this.#list), this.#transports?.element);
+      el('div', { class: 'vehicle-panes' }, this.#map.element, el('div', { class: 'vehicle-side' }, this.#list, this.#more)),
+      this.#transports?.element);
     this.#end = app.shop.onChange(() => this.#draw());
     this.#draw();
   }
@@ -62,7 +67,10 @@ class VehiclesPage {
     const vehicles = this.#vehicles();
     const empty = this.#shop.placeholder() ?? (vehicles.length ? null : el('p', { class: 'empty' }, t('road.none')));
     this.#placeholder.replaceChildren(...(empty ? [empty] : []));
-    keepFocus(() => arrange(this.#list, this.#rows.sync(vehicles.map(({ vehicleID }) => this.#shop.entry('vehicles', vehicleID)), ({ document }) => document.vehicleID)));
+    const entries = vehicles.slice(0, this.#limit).map(({ vehicleID }) => this.#shop.entry('vehicles', vehicleID));
+    keepFocus(() => arrange(this.#list, this.#rows.sync(entries, ({ document }) => document.vehicleID)));
+    setAttribute(this.#more, 'hidden', vehicles.length <= this.#limit);
+    setText(this.#more, t('transport.more', { n: vehicles.length - entries.length }));
     this.#transports?.draw();
     const open = this.#shop.may('view_transport_orders') ? this.#shop.list('transport_orders').filter(isOpenTransport).length : 0;
     const facts = [['road.all', vehicles.length], ['road.busy', vehicles.filter(({ orderIDs }) => orderIDs.length).length], ['road.orders', open]];
@@ -71,6 +79,11 @@ class VehiclesPage {
     }
     facts.forEach(([, value], place) => setText(this.#facts.children[place].lastElementChild, number(value)));
     this.#drawPlaces();
+  }
+
+  #showMore(count) {
+    this.#limit += count;
+    this.#draw();
   }
 
   #vehicles() {
@@ -91,6 +104,7 @@ class VehiclesPage {
 
   #choose(vehicleID) {
     this.#chosen = vehicleID;
+    if (!this.#rows.get(vehicleID)) this.#showMore(Infinity);
     this.#drawPlaces();
     this.#rows.get(vehicleID)?.element.scrollIntoView({ block: 'nearest' });
   }

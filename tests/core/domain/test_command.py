@@ -17,7 +17,7 @@ from sync_core.domain.orders import Order, Stage
 from sync_core.domain.queues import Queue
 from sync_core.events import EventType
 from sync_core.filters import ENTITY_KEYS
-from sync_core.problems import NotFound, Unprocessable
+from sync_core.problems import Forbidden, NotFound, Unprocessable
 from tests.core.domain.shop import ITEM, data_of, open_shop, replay, types_of
 
 
@@ -106,7 +106,7 @@ def test_no_input_brings_a_rule_to_fall(data: st.DataObject) -> None:
     for name in ("orderID", "queueID", "bayID", "jobID"):
         if name in chosen.input.model_fields and data.draw(st.booleans()):
             given[name] = {"orderID": "o1", "queueID": "q1", "bayID": "b1", "jobID": "j1"}[name]
-    with contextlib.suppress(ValidationError, RuleConflict, NotFound, Unprocessable):
+    with contextlib.suppress(ValidationError, RuleConflict, Forbidden, NotFound, Unprocessable):
         shop.do(chosen, **given)
     replay(shop.log)
 
