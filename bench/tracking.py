@@ -210,7 +210,7 @@ def _run(name: str, target: Target, options: argparse.Namespace) -> dict[str, An
         "log grew by": grown,
         "bound": bound,
         "memory grew MB": (target.process.rss_kb - rss_before) / 1024,
-        "server CPU": cpu_s / (outcome.lasted_s + outcome.behind_s),
+        "server CPU": cpu_s / outcome.lasted_s,
         "generator CPU": (resource.getrusage(resource.RUSAGE_SELF).ru_utime - own_before_s) / outcome.lasted_s,
         "slow closes": metric(target, "order_sync_slow_closes_total"),
     }

@@ -10,7 +10,7 @@ __all__ = ["main"]
 EXIT_CONFIG = 2
 SERVER_LIBRARIES = frozenset(
     {"argon2", "bson", "cryptography", "httptools", "jwt", "limits", "prometheus_client", "pydantic_settings",
-     "pymongo", "starlette", "structlog", "uvicorn", "uvloop"}
+     "pymongo", "starlette", "structlog", "uvicorn", "uvloop", "websockets"}
 )  # fmt: skip
 """What ``order-sync[server]`` brings along; anything else that is missing is a fault and shows as one."""
 

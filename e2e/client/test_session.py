@@ -198,6 +198,35 @@ async def test_nor_is_what_is_heard_of_while_a_save_is_under_way(shop: Shop, use
         assert list(one.client.outbox) == []
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_was_sold_meanwhile_is_not_sold_again(shop: Shop, user: str, restarted: bool) -> None:
+    async with till(shop, "till-1", user) as one:
+        one.put_in("a", "b")
+        await one.becomes(SaveState.SAVED)
+        async with till_before(shop, "till-2", user) as two:
+            assert two.names == ["a", "b"]
+            await two.unplug()
+            two.put_in("late")
+            await two.cart.save()
+            await (await one.cart.complete()).done(20)
+            if not restarted:
+                await two.plug_in()
+                await sell_what_came_late(shop, two)
+    if restarted:
+        async with till_before(shop, "till-2", user) as two:
+            await sell_what_came_late(shop, two)
+
+
+async def sell_what_came_late(shop: Shop, two: Till) -> None:
+    await two.becomes(SaveState.CONFLICT)
+    conflict = two.cart.conflict
+    assert conflict is not None
+    assert ([item.name for item in conflict.mine], conflict.theirs) == (["late"], None)
+    await two.cart.resolve("both")
+    answer = await (await two.cart.complete()).done(20)
+    assert answer["transaction"]["total"] == "2.50"
+
+
 async def test_both_begin_a_session_offline(shop: Shop, user: str) -> None:
     async with till(shop, "till-1", user, offline=True) as one, till(shop, "till-2", user, offline=True) as two:
         one.put_in("a")

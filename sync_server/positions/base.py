@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple, Protocol
 
-__all__ = ["Found", "Place", "PositionStore", "Stored", "nearest"]
+__all__ = ["FIRST_LOOK_M", "Found", "Place", "PositionStore", "Stored", "nearest"]
 
 FIRST_LOOK_M = 500.0
 
@@ -79,12 +79,14 @@ class PositionStore(Protocol):
         """These vehicles are no more."""
 
 
-async def nearest(look: Callable[[float], Awaitable[list[Found]]], *, within_m: float, limit: int) -> list[Found]:
+async def nearest(
+    look: Callable[[float], Awaitable[list[Found]]], *, within_m: float, limit: int, first_m: float = FIRST_LOOK_M
+) -> list[Found]:
     """The nearest *limit* within *within_m*, by *look* at ever larger circles until one holds so many.
 
     In a city of 10,000 vehicles a look at all of it takes ten times as long as one at the hundred around.
     """
-    reach_m = FIRST_LOOK_M
+    reach_m = first_m
     while reach_m < within_m:
         found = await look(reach_m)
         if len(found) >= limit:

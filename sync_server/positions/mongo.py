@@ -5,6 +5,7 @@ Written with the acknowledgement of the primary alone: a position that is lost w
 
 import asyncio
 from collections.abc import Collection, Sequence
+from math import sqrt
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from sync_server.log.mongo_driver import Driver, answering, open_client, settle
-from sync_server.positions.base import Found, Place, Stored, nearest
+from sync_server.positions.base import FIRST_LOOK_M, Found, Place, Stored, nearest
 from sync_server.positions.sphere import EARTH_RADIUS_M, HALF_ROUND_M, distance_m, vector
 
 __all__ = ["MongoPositions"]
@@ -35,6 +36,8 @@ class MongoPositions:
         )["positions"]
         self._lock = asyncio.Lock()
         self._opened = False
+        self._apart_m: dict[str, float] = {}
+        """How far apart vehicles were where somebody last looked: it spares most looks, which are round trips."""
 
     async def open(self) -> None:
         async with self._lock:
@@ -114,7 +117,11 @@ class MongoPositions:
             return [one for one in found if one.distance_m <= reach_m]
 
         await self._ready()
-        return await nearest(look, within_m=within_m, limit=limit)
+        first_m = 1.3 * sqrt(limit) * self._apart_m.get(tenant, FIRST_LOOK_M / sqrt(limit))
+        found = await nearest(look, within_m=within_m, limit=limit, first_m=first_m)
+        if len(found) == limit:
+            self._apart_m[tenant] = max(found[-1].distance_m / sqrt(limit), 1.0)
+        return found
 
     async def _around(self, tenant: str, lon: float, lat: float, *, reach_m: float, limit: int) -> list[Place]:
         # A little more than asked for: what is at the very edge is for our own sum to decide.

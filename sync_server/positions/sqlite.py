@@ -1,7 +1,7 @@
 """Positions in SQLite: an R*Tree over the unit sphere, in a file of its own beside the log's.
 
 Of its own, since a position must not wait for the log's writer, nor the log for it, and since nothing is lost with
-it: it is written without waiting for the disk, and needs no backup. The tree's coordinates have 32 bits, rounded
+it: it hardly ever waits for the disk, and needs no backup. The tree's coordinates have 32 bits, rounded
 outwards; the exact ones stand in the table, and decide.
 """
 
@@ -10,6 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
+from sync_server.log.base import LogMisconfigured
 from sync_server.log.sqlite_connection import Connection, transaction
 from sync_server.positions.base import Found, Place, Stored, nearest
 from sync_server.positions.sphere import Vector, chord, distance_m, vector
@@ -17,6 +20,8 @@ from sync_server.positions.sphere import Vector, chord, distance_m, vector
 __all__ = ["SQLitePositions"]
 
 T = TypeVar("T")
+
+log = structlog.get_logger("sync_server.positions")
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS positions (
@@ -47,6 +52,15 @@ _NEAR = f"""
     LIMIT ?"""
 
 
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last seconds, and nothing else
+    if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise sqlite3.DatabaseError("the quick check has found damage")
+    with transaction(db):
+        for statement in _SCHEMA:
+            db.execute(statement)
+
+
 class SQLitePositions:
     """A PositionStore in one file."""
 
@@ -57,15 +71,18 @@ class SQLitePositions:
         self._closed = False
 
     async def open(self) -> None:
-        def prepare(db: sqlite3.Connection) -> None:
-            db.execute("PRAGMA synchronous = OFF")
-            with transaction(db):
-                for statement in _SCHEMA:
-                    db.execute(statement)
-
-        if not self._opened:
-            await self._connection.run(prepare)
-            self._opened = True
+        if self._opened:
+            return
+        try:
+            await self._connection.run(_prepare)
+        except LogMisconfigured:  # damaged: what was in it comes again by itself
+            log.warning("positions_file_damaged", path=str(self._path))
+            await self._connection.aclose()
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._connection = Connection(self._path, "positions")
+            await self._connection.run(_prepare)
+        self._opened = True
 
     async def _is_empty(self) -> bool:
         """Whether nothing was ever put here. Who has no vehicles has no file either."""

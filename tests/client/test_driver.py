@@ -72,7 +72,8 @@ async def driving(
     async with served(script) as url:
         transport = Transport(url, trust_env=False, request_timeout_s=request_timeout_s)
         driver = Driver(
-            transport, sink, tokens=tokens or Tokens(None), policy=Policy(**policy), limits=limits or Limits(first_byte_s=0.1),
+            transport, sink, tokens=tokens or Tokens(None), policy=Policy(**policy),
+            limits=limits or Limits(first_byte_s=0.1),
             breaker=Breaker(clock=asyncio.get_running_loop().time, rng=random.random), params={}, rng=lambda: 0.05,
             changed=note,
         )  # fmt: skip

@@ -150,6 +150,22 @@ async def test_a_vehicle_that_moves_is_found_where_it_is_and_nowhere_else(store:
     assert len(await store.near("default", 20, 33.9, within_m=1000, limit=9)) == 1
 
 
+@pytest.mark.parametrize("damage", ["header", "page"])
+async def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "positions.db"
+    first = SQLitePositions(path)
+    await put(first, *(place(f"v{n}") for n in range(200)))
+    await first.aclose()
+    content = bytearray(path.read_bytes())
+    begin = 0 if damage == "header" else 2 * 4096
+    content[begin : begin + 4096] = b"x" * 4096
+    path.write_bytes(content)
+    again = SQLitePositions(path)
+    await put(again, place("v1", lon=1))
+    assert await again.all("default") == [place("v1", lon=1)]
+    await again.aclose()
+
+
 @pytest.mark.alone
 async def test_near_is_fast_among_ten_thousand(store: PositionStore) -> None:
     rng = random.Random(1)

@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from sync_core.domain.catalog import DOMAIN
 from sync_core.problems import Problem
+from sync_server.access.caller import OPEN_CALLER
 from sync_server.api.problem import problem_response
 from sync_server.commands.dispatch import Dispatch
 from sync_server.commands.routes import command_routes
-from sync_server.gate.guard import OPEN_CALLER
 from sync_server.log.appender import Appender
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog

@@ -18,7 +18,7 @@ __all__ = ["Screen", "Viewer"]
 OFFLINE = r"net::ERR_"
 """What Chromium says of requests that cannot go out, or were cut."""
 DEADLINE_MS = 15_000
-SHORTER = {
+SHORTER: dict[str, dict[str, float]] = {
     "states.js": {
         "baseS": 0.02,
         "capS": 0.2,
@@ -122,6 +122,12 @@ class Screen:
         """An item of a card's or ticket's menu."""
         await card.locator("[aria-haspopup=menu]").first.click()
         await self.page.get_by_role("menuitem", name=text).click()
+
+    async def begin(self, order: str) -> None:
+        """Move a card of the board to the next stage, which is shown at once, whatever is the matter."""
+        await self.card(order, "initiated").focus()
+        await self.page.keyboard.press("Shift+ArrowRight")
+        await self.shows(self.card(order, "in_progress"))
 
     async def drag(self, card: Locator, lane: Locator) -> None:
         """With the mouse, onto a lane's head."""

@@ -10,9 +10,10 @@ from playwright.async_api import Browser, Locator, expect
 
 from tests.access.credentials import ACCESS
 from tests.accounts.office import office
+from tests.dashboard.everybody import AXE, COLOURS, PHONE, faults
+from tests.dashboard.login import log_in
 from tests.dashboard.screen import Screen, Viewer
 from tests.dashboard.shop import Shop
-from tests.dashboard.test_shell import AXE, COLOURS, PHONE, faults, log_in
 from tests.serving import Served, serving, sqlite_settings
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]

@@ -3,9 +3,9 @@
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
+from tests.dashboard.everybody import AXE, PHONE, faults
 from tests.dashboard.screen import Screen, Viewer
 from tests.dashboard.shop import Shop
-from tests.dashboard.test_shell import AXE, PHONE, faults
 from tests.serving import Served
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Error, expect
+from playwright.async_api import Browser, expect
 
 from e2e.fault_proxy import FaultProxy
 from tests.access.credentials import ACCESS
 from tests.accounts.office import office
+from tests.dashboard.login import log_in
 from tests.dashboard.screen import Screen, Viewer
 from tests.dashboard.shop import Shop
-from tests.dashboard.test_shell import log_in
 from tests.js.test_tabs import begin_a_new_log
 from tests.servers import SyncServer
 from tests.serving import Served, serving, sqlite_settings
@@ -42,11 +42,11 @@ async def work_on(shop: Shop) -> None:
         await shop.order(f"late{number}", customer={"name": "late"})
 
 
-async def ask_to_begin(screen: Screen, order: str) -> None:
-    """Move a card on the board, which is shown at once, whatever is the matter."""
-    await screen.card(order, "initiated").focus()
-    await screen.page.keyboard.press("Shift+ArrowRight")
-    await screen.shows(screen.card(order, "in_progress"))
+async def open_board(viewer: Viewer) -> Screen:
+    """A tab whose board shows the stock."""
+    screen = await viewer.open()
+    await screen.shows(screen.card("N9"))
+    return screen
 
 
 @asynccontextmanager
@@ -60,10 +60,10 @@ async def test_the_server_is_killed_and_comes_back(browser: Browser, tmp_path: P
     with SyncServer(tmp_path) as server:
         async with shop_of(server.base_url) as shop, Viewer(browser, server.base_url) as viewer:
             viewer.expected.append(r"net::ERR_")
-            screen = await viewer.open()
+            screen = await open_board(viewer)
             await asyncio.to_thread(server.kill)
             await screen.shows(screen.page.locator(".banner[data-kind=offline]"))
-            await ask_to_begin(screen, "N2")
+            await screen.begin("N2")
             await screen.shows(screen.card("N2").locator(".badge-queued"))
             await asyncio.to_thread(server.start)
             await work_on(shop)
@@ -78,7 +78,7 @@ async def test_the_server_is_killed_under_the_hand(browser: Browser, tmp_path: P
     with SyncServer(tmp_path) as server:
         async with shop_of(server.base_url) as shop, Viewer(browser, server.base_url) as viewer:
             viewer.expected.append(r"net::ERR_")
-            screen = await viewer.open()
+            screen = await open_board(viewer)
             for number in (0, 1, 2, 5, 6, 8, 9):
                 await screen.page.evaluate(
                     "(orderID) => { orderSync.send('orders.changeStage', { orderID, newStage: 'in_progress' }); }",
@@ -101,10 +101,10 @@ async def test_answers_are_lost(browser: Browser, served: Served) -> None:
         Viewer(browser, proxy.url) as viewer,
     ):
         viewer.expected.append(r"net::ERR_")
-        screen = await viewer.open()
+        screen = await open_board(viewer)
         proxy.plain.cut_after_bytes = 20
-        await ask_to_begin(screen, "N2")
-        await ask_to_begin(screen, "N8")
+        await screen.begin("N2")
+        await screen.begin("N8")
         await screen.shows(screen.card("N8").locator(".badge-queued"))
         async with asyncio.timeout(10):
             while not await shop.moves_of("N2"):
@@ -117,11 +117,11 @@ async def test_answers_are_lost(browser: Browser, served: Served) -> None:
 
 async def test_the_network_goes_and_comes(viewer: Viewer, shop: Shop) -> None:
     await stock(shop)
-    screen = await viewer.open()
+    screen = await open_board(viewer)
     for order in ("N0", "N2"):
         await viewer.offline()
         await screen.shows(screen.page.locator(".banner[data-kind=offline]"))
-        await ask_to_begin(screen, order)
+        await screen.begin(order)
         if order == "N0":
             await work_on(shop)
         await viewer.online()
@@ -138,13 +138,13 @@ async def test_a_proxy_blocks_streams_for_a_while(browser: Browser, served: Serv
     ):
         viewer.expected.append(BLOCKED)
         await viewer.hasten()
-        screen = await viewer.open()
+        screen = await open_board(viewer)
         proxy.stream.status = 503
         proxy.cut_all()
         await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling", timeout=15_000)
         await expect(screen.page.locator(".banner")).to_contain_text("The live stream is blocked")
         await work_on(shop)
-        await ask_to_begin(screen, "N2")
+        await screen.begin("N2")
         await screen.equals(shop)
         await expect(screen.page.locator(".pill")).to_have_attribute("data-kind", "polling")
         proxy.stream.clear()
@@ -179,7 +179,7 @@ async def test_the_log_is_another_one(browser: Browser, tmp_path: Path) -> None:
     with SyncServer(tmp_path) as server:
         async with shop_of(server.base_url) as shop, Viewer(browser, server.base_url) as viewer:
             viewer.expected.append(r"net::ERR_")
-            screen = await viewer.open()
+            screen = await open_board(viewer)
             await screen.shows(screen.card("N0"))
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(begin_a_new_log, tmp_path)
@@ -202,7 +202,7 @@ async def test_the_tab_sleeps(browser: Browser, served: Served) -> None:
         Viewer(browser, proxy.url) as viewer,
     ):
         viewer.expected.append(r"net::ERR_")
-        screen = await viewer.open()
+        screen = await open_board(viewer)
         async with screen.asleep():
             proxy.cut_all()
             await work_on(shop)
@@ -218,7 +218,7 @@ async def test_the_tab_sleeps(browser: Browser, served: Served) -> None:
 async def test_the_leading_tab_of_eight_dies(viewer: Viewer, shop: Shop, served: Served) -> None:
     """Another takes over within two seconds, and no tab misses anything."""
     await stock(shop)
-    screens = list(await asyncio.gather(*(viewer.open() for _ in range(8))))
+    screens = list(await asyncio.gather(*(open_board(viewer) for _ in range(8))))
     roles = [await screen.page.evaluate("orderSync.health.role") for screen in screens]
     leader = screens.pop(roles.index("leader"))
     async with leader.dying():
@@ -235,8 +235,8 @@ async def test_the_leading_tab_falls_asleep(viewer: Viewer, shop: Shop) -> None:
     """It keeps its lock and its stream, and says nothing: a tab that somebody looks at takes over."""
     await stock(shop)
     await viewer.hasten()
-    leader = await viewer.open()
-    other = await viewer.open()
+    leader = await open_board(viewer)
+    other = await open_board(viewer)
     async with leader.asleep():
         await work_on(shop)
         await other.equals(shop)
@@ -260,7 +260,7 @@ async def test_the_session_ends(browser: Browser, tmp_path: Path) -> None:
         await stock(shop)
         screen = await viewer.open(live=False)
         await log_in(screen, "ann")
-        await screen.live()
+        await screen.shows(screen.card("N9"))
         await screen.shows(screen.page.get_by_text("Your session has ended"))
         await work_on(shop)
         await screen.page.evaluate(
@@ -271,41 +271,3 @@ async def test_the_session_ends(browser: Browser, tmp_path: Path) -> None:
         await screen.equals(shop)
         assert await shop.moves_of("N2") == ["in_progress"]
         assert viewer.complaints() == []
-
-
-async def test_twenty_actions_survive_a_reload(viewer: Viewer, shop: Shop) -> None:
-    for number in range(20):
-        await shop.order(f"N{number:02}")
-    screen = await viewer.open()
-    await viewer.block_api()
-    for number in range(20):
-        await ask_to_begin(screen, f"N{number:02}")
-    await screen.shows(screen.page.get_by_role("button", name="20 queued"))
-    await screen.page.reload()
-    await screen.shows(screen.page.get_by_role("button", name="20 queued"))
-    await screen.page.reload()  # twice: nothing that was taken up again is forgotten
-    await screen.shows(screen.page.get_by_role("button", name="20 queued"))
-    await viewer.allow_api()
-    await screen.page.get_by_role("button", name="Try now").click()
-    await screen.equals(shop)
-    for number in range(20):
-        assert await shop.moves_of(f"N{number:02}") == ["in_progress"]
-
-
-async def test_twenty_actions_survive_a_reload_without_a_network(viewer: Viewer, shop: Shop) -> None:
-    """The page itself can not even be loaded until the network is back."""
-    for number in range(20):
-        await shop.order(f"N{number:02}")
-    screen = await viewer.open()
-    await viewer.offline()
-    for number in range(20):
-        await ask_to_begin(screen, f"N{number:02}")
-    await screen.shows(screen.page.get_by_role("button", name="20 queued"))
-    with pytest.raises(Error, match="ERR_INTERNET_DISCONNECTED"):
-        await screen.page.reload()
-    await viewer.online()
-    await screen.page.goto(f"{viewer.url}/#/board")
-    await screen.shows(screen.card("N19", "in_progress"))  # what was queued is known again
-    await screen.equals(shop)
-    for number in range(20):
-        assert await shop.moves_of(f"N{number:02}") == ["in_progress"]

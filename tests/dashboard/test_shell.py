@@ -1,74 +1,22 @@
-"""What is around every page: banner, tabs, languages, colours, a path in front, the login; and that all can use it."""
+"""What is around every page: head, navigation, banner, tabs, languages, times, a path in front."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.async_api import Browser, expect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sync_server.serve import bind, make_server
-from tests.access.credentials import ACCESS
-from tests.accounts.office import PASSWORD, office
-from tests.dashboard.screen import Screen, Viewer
+from tests.dashboard.everybody import PHONE
+from tests.dashboard.screen import Viewer
 from tests.dashboard.shop import Shop
-from tests.serving import Served, serving, sqlite_settings
+from tests.serving import Served
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
-AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
-COLOURS = ("color-contrast",)
-PHONE = {"width": 390, "height": 844}
 PAGES = ("board", "queue", "bays", "orders/W1", "feed", "health")
-
-
-async def busy(shop: Shop) -> None:
-    """Something on every page."""
-    await shop.furnish(bays=3, waiting=3)
-    await shop.do("POST", "/queues/Q/call-next", bayID="B1", jobID="J")
-    await shop.do("PATCH", "/bays/B2", status="out_of_service")
-    await shop.order("D", customer={"name": "فاطمة"})
-
-
-async def faults(screen: Screen, *rules: str) -> list[str]:
-    """What axe finds serious or worse, by all rules or those."""
-    only = {"runOnly": list(rules)} if rules else {}
-    found = await screen.page.evaluate("(more) => axe.run(document, { resultTypes: ['violations'], ...more })", only)
-    return [
-        f"{fault['id']}: {fault['nodes'][0]['html'][:200]}"
-        for fault in found["violations"]
-        if fault["impact"] in ("serious", "critical")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rules", "options"),
-    [
-        pytest.param((), {}, id="light"),
-        pytest.param(COLOURS, {"color_scheme": "dark"}, id="dark"),
-        pytest.param(COLOURS, {"contrast": "more"}, id="contrast"),
-        pytest.param((), {"viewport": PHONE, "color_scheme": "dark", "contrast": "more", "locale": "ar"}, id="phone"),
-    ],
-)
-async def test_nothing_keeps_people_from_using_it(
-    browser: Browser, served: Served, shop: Shop, rules: tuple[str, ...], options: dict[str, Any]
-) -> None:
-    await busy(shop)
-    async with Viewer(browser, served.url, reduced_motion="reduce", **options) as viewer:
-        screen = await viewer.open()
-        await screen.page.evaluate(AXE)
-        links = await screen.page.locator(".nav a").evaluate_all("(links) => links.map(({ hash }) => hash.slice(2))")
-        assert set(PAGES) <= {*links, "orders/W1"}
-        for name in (*links, "orders/W1"):
-            await screen.go(name)
-            await expect(screen.page.locator("main h1")).to_be_visible()
-            assert (name, await faults(screen, *rules)) == (name, [])
-            wider = await screen.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert (name, wider) == (name, 0)
-        assert viewer.complaints() == []
 
 
 @pytest.mark.parametrize(("width", "locale"), [(320, "en"), (390, "ar"), (800, "en"), (1000, "ar"), (1600, "en")])
@@ -104,32 +52,6 @@ async def test_every_page_is_led_to_however_narrow_it_is(
             reached.append(await screen.page.evaluate("location.hash"))
         assert reached == pages
         assert viewer.complaints() == []
-
-
-async def test_an_empty_shop_can_be_used_by_all(browser: Browser, served: Served) -> None:
-    async with Viewer(browser, served.url, viewport=PHONE, reduced_motion="reduce") as viewer:
-        screen = await viewer.open()
-        await screen.page.evaluate(AXE)
-        for name in ("board", "queue", "bays"):
-            await screen.go(name)
-            await screen.hides(screen.page.get_by_text("Loading the shop"))
-            assert (name, await faults(screen)) == (name, [])
-
-
-async def test_dialogs_and_menus_can_be_used_by_all(viewer: Viewer, shop: Shop) -> None:
-    await shop.order("A")
-    screen = await viewer.open()
-    await screen.page.evaluate(AXE)
-    await screen.card("A").locator(".card-menu").click()
-    await screen.shows(screen.page.get_by_role("menu"))
-    assert await faults(screen) == []
-    await screen.page.keyboard.press("Escape")
-    await expect(screen.card("A").locator(".card-menu")).to_be_focused()
-    await screen.page.get_by_role("button", name="Appearance").click()
-    await screen.shows(screen.page.get_by_role("dialog"))
-    assert await faults(screen) == []
-    await screen.page.keyboard.press("Escape")
-    await screen.hides(screen.page.get_by_role("dialog"))
 
 
 async def test_the_button_of_a_menu_closes_it_again(viewer: Viewer, shop: Shop) -> None:
@@ -287,74 +209,3 @@ async def test_it_works_below_a_path(browser: Browser, served: Served, shop: Sho
         await expect(screen.page.locator(".chart-now").first).to_have_text("1")
         await viewer.context.close()
         await served.application.feed.drain(0)
-
-
-@asynccontextmanager
-async def guarded(directory: Path) -> AsyncIterator[Served]:
-    """A shop with access control: ann is a cashier, bob may only look."""
-    async with office(directory) as accounts:
-        await accounts.add_user("ann", "cashier")
-        await accounts.add_user("bob", "viewer")
-    async with serving(sqlite_settings(directory, access=ACCESS)) as served:
-        yield served
-
-
-async def log_in(screen: Screen, name: str, password: str = PASSWORD) -> None:
-    await screen.page.get_by_label("User name").fill(name)
-    await screen.page.get_by_label("Password").fill(password)
-    await screen.page.get_by_role("button", name="Sign in").click()
-
-
-async def test_who_is_not_known_logs_in(browser: Browser, tmp_path: Path) -> None:
-    async with guarded(tmp_path) as served, Viewer(browser, served.url) as viewer:
-        viewer.expected.append("401")
-        screen = await viewer.open(live=False)
-        await screen.page.evaluate(AXE)
-        await screen.shows(screen.page.get_by_role("dialog"))
-        assert await faults(screen) == []
-        await log_in(screen, "ann", "wrong")
-        await screen.shows(screen.page.get_by_role("alert"))
-        await log_in(screen, "ann")
-        await screen.live()
-        await screen.page.evaluate("orderSync.send('orders.create', { orderID: 'A', items: [] }).outcome")
-        await screen.shows(screen.card("A", "empty"))
-        await screen.page.get_by_role("button", name="Signed in as").click()
-        await screen.page.get_by_role("menuitem", name="Sign out").click()
-        await screen.shows(screen.page.get_by_role("dialog"))
-        assert viewer.complaints() == []
-
-
-async def test_what_is_not_allowed_is_not_offered(browser: Browser, tmp_path: Path) -> None:
-    async with guarded(tmp_path) as served, Viewer(browser, served.url) as viewer:
-        viewer.expected.append("401|403")
-        screen = await viewer.open(live=False)
-        await log_in(screen, "ann")
-        await screen.live()
-        await screen.page.evaluate("orderSync.send('orders.create', { orderID: 'A', items: [] }).outcome")
-        await screen.page.get_by_role("button", name="Signed in as").click()
-        await screen.page.get_by_role("menuitem", name="Sign out").click()
-        await log_in(screen, "bob")
-        await screen.live()
-        await screen.card("A").locator(".card-menu").click()
-        await expect(screen.page.get_by_role("menuitem")).to_have_text(["Open order"])
-        await screen.go("health")
-        await screen.shows(screen.page.get_by_text("not for this account"))
-        assert viewer.complaints() == []
-
-
-async def test_a_session_that_ends_is_renewed_over_the_page(browser: Browser, tmp_path: Path) -> None:
-    async with guarded(tmp_path) as served, Viewer(browser, served.url) as viewer:
-        viewer.expected.append("401")
-        screen = await viewer.open(live=False)
-        await log_in(screen, "ann")
-        await screen.live()
-        other = await viewer.open()
-        await viewer.context.clear_cookies()
-        await screen.page.evaluate("void orderSync.send('orders.create', { orderID: 'A', items: [] })")
-        await screen.shows(screen.page.get_by_text("Your session has ended"))
-        await log_in(screen, "ann")
-        for tab in (screen, other):
-            await tab.shows(tab.card("A", "empty"))
-            await tab.hides(tab.card("A").locator(".badge-queued"))
-            await tab.hides(tab.page.get_by_role("dialog"))
-        assert viewer.complaints() == []

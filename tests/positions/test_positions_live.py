@@ -94,8 +94,8 @@ async def test_who_stops_is_logged_where_it_stopped(start: Start) -> None:
         await office.http.aclose()
 
 
-async def test_positions_of_vehicles_that_do_not_move_any_more_are_logged_once(start: Start) -> None:
-    async with start(positions={"log_interval": "1s"}) as served:
+async def test_positions_of_vehicles_that_do_not_move_any_more_are_logged_once(start_sqlite: Start) -> None:
+    async with start_sqlite(positions={"log_interval": "1s"}) as served:
         office = fleet(served)
         await office.vehicle("v1")
         await office.vehicle("v2")

@@ -13,7 +13,8 @@ from sync_server.app import Application, open_application
 from sync_server.permissions import DEFAULT_ROLES
 from tests.access.credentials import ACCESS, bearer
 from tests.accounts.office import request
-from tests.serving import sqlite_settings
+from tests.serving import serving, sqlite_settings
+from tests.sockets.client import closed_with, refused, socket
 
 PUBLIC, ANYBODY = "public", "anybody"
 
@@ -174,6 +175,9 @@ REFUSED: dict[str, tuple[dict[str, str], int]] = {
 }
 
 
+SOCKETS = {f"{API}/sync/ws": False, "/ws": True, "/ws/tracking": True}
+"""By path whether who shows nothing may say who it is with its first message."""
+
 SINGLE = sorted({entry.needs for entry in ROUTES.values()} - {PUBLIC, ANYBODY})
 """Permissions; each is a role of its own here, so that none is mistaken for another one of the same roles."""
 
@@ -217,6 +221,31 @@ async def test_who_shows_no_good_credential_is_refused_at_every_door(application
             for route, entry in ROUTES.items():
                 expected = entry.status if entry.needs == PUBLIC else status
                 assert (who, route, await ask(client, route, headers)) == (who, route, expected)
+
+
+async def test_every_socket_has_an_entry(application: Application) -> None:
+    assert application.sockets is not None
+    assert {path: route.late for path, route in application.sockets.routes.items()} == SOCKETS
+
+
+async def test_who_shows_no_good_credential_opens_no_socket(tmp_path: Path) -> None:
+    async with serving(sqlite_settings(tmp_path, access=ACCESS)) as served:
+        for path, late in SOCKETS.items():
+            for who, (headers, status) in REFUSED.items():
+                if not late or "Authorization" in headers:
+                    assert (path, who, (await refused(served, path, headers=headers))[0]) == (path, who, status)
+                    continue
+                for first in ({"type": "x"}, {"type": "connect"}, {"type": "connect", "token": "osk_x"}):
+                    async with socket(served, path, headers=headers) as client:
+                        await client.say(first)
+                        assert await closed_with(client) == ("UNAUTHORIZED", 1008)
+                        assert [message["type"] for message in client.seen] == ["error"]
+            # Nor by a credential that is good elsewhere.
+            for token in (REFUSED[who][0]["Authorization"] for who in ("foreign tenant", "expired", "wrong audience")):
+                if late:
+                    async with socket(served, path) as client:
+                        await client.say({"type": "connect", "token": token.partition(" ")[2]})
+                        assert (await closed_with(client))[1] == 1008
 
 
 async def test_every_role_does_what_its_permissions_say_and_nothing_else(application: Application) -> None:

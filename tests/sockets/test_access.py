@@ -161,6 +161,15 @@ async def test_a_socket_shows_what_its_caller_may_see(served: Served) -> None:
         assert [e["data"]["n"] for e in bob.envelopes] == [1, 3]
 
 
+async def test_handshakes_count_as_connects(tmp_path: Path, start_sqlite: Start) -> None:
+    async with start_sqlite(access=ACCESS, limits={"connects": "3/minute"}) as served:
+        for _ in range(3):
+            async with socket(served, headers=bearer("viewer")):
+                pass
+        assert (await refused(served, headers=bearer("viewer")))[0] == 429
+        assert (await refused(served, headers=bearer("viewer", sub="another")))[0] == 429  # by its address
+
+
 async def test_sockets_count_as_streams(served: Served) -> None:
     headers = bearer("viewer")
     async with socket(served, headers=headers), socket(served, headers=headers), socket(served, headers=headers):

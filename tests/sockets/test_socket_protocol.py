@@ -112,6 +112,46 @@ async def test_who_answers_no_ping_is_let_go(start_sqlite: Start) -> None:
             assert (await client.ask({"type": "ping"}))["type"] == "pong"  # its library answers pings by itself
 
 
+async def test_who_sends_all_before_it_reads_still_reads_why_it_was_too_large(start_sqlite: Start) -> None:
+    """Closed at once, what it sends meanwhile would be answered by a reset, which takes away what was said."""
+    frame = text(b"x" * 16 * 1024 * 1024)
+
+    async with start_sqlite() as served:
+        serve_at(served, echo)
+        async with raw_socket(served.port, PATH) as (reader, writer):
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(frame)
+            await writer.drain()
+            reader._transport.resume_reading()  # type: ignore[attr-defined]
+            async with asyncio.timeout(20):
+                said = await reader.read(-1)
+    assert b'"TOO_LARGE"' in said
+    assert said[said.rfind(b"\x88") + 2 :][:2] == (1009).to_bytes(2, "big")
+
+
+async def test_who_neither_reads_nor_answers_pings_is_cut(start_sqlite: Start) -> None:
+    """Its buffer is full: a close that waits for that to be read would wait as long as the network does."""
+
+    async def impatient(socket: Socket) -> None:
+        await socket.accept()
+        protocol = protocol_of(socket)
+        protocol.stop_keepalive()
+        while protocol.writable.is_set():
+            await socket.send({"type": "x", "y": "y" * 100_000})
+        protocol.ping_interval, protocol.ping_timeout = 0.1, 0.2
+        protocol.start_keepalive()
+        async for _ in socket:
+            pass
+
+    async with start_sqlite() as served:
+        serve_at(served, impatient)
+        async with raw_socket(served.port, PATH) as (reader, _):
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            registry = served.application.feed.metrics.registry
+            await eventually(lambda: registry.get_sample_value("sync_sockets", {"path": PATH}) == 1)
+            await eventually(lambda: registry.get_sample_value("sync_sockets", {"path": PATH}) == 0)
+
+
 FLOOD = """
     import socket, sys
     port, path, frame = int(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
@@ -132,7 +172,10 @@ FLOOD = """
 @pytest.mark.alone
 @pytest.mark.parametrize("frame", [EMPTY, b"\x89\x80AAAA"], ids=["messages", "pings"])
 async def test_a_flood_leaves_the_others_latency_alone(start_sqlite: Start, frame: bytes) -> None:
-    """Unbounded, a read of 256 kB is 40,000 messages, and 0.2 s in which nobody else is served."""
+    """Unbounded, a read of 256 kB is 40,000 messages, and 0.2 s in which nobody else is served.
+
+    Counted is what the event loop's thread does between an event and its delivery: wall time would count neighbours.
+    """
     async with start_sqlite() as served, socket(served) as client:
         await client.until("caught_up")
         flood = await asyncio.create_subprocess_exec(
@@ -144,10 +187,10 @@ async def test_a_flood_leaves_the_others_latency_alone(start_sqlite: Start, fram
             await flood.stdout.readline()
             took_s = []
             for n in range(200):
-                began_s = time.perf_counter()
+                began_s = time.thread_time()
                 await served.publish(stage_change(n))
                 await client.until("stage_change")
-                took_s.append(time.perf_counter() - began_s)
+                took_s.append(time.thread_time() - began_s)
             took_s.sort()
             assert took_s[-3] < 0.06, took_s[-10:]
         finally:

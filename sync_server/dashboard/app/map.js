@@ -231,7 +231,9 @@ export class MovingMap {
       paintLabel(context, at, chosen.label, { ink: colour('--ink'), back: colour('--surface'), line: colour('--line') });
     }
     this.#drawScale();
-    this.#surface.dataset.scale = Math.round(this.#scale); // for who looks from outside
+    // For who looks from outside.
+    this.#surface.dataset.scale = Math.round(this.#scale);
+    this.#surface.dataset.center = `${((this.#center[0] - 0.5) * 360).toFixed(4)},${latitude(this.#center[1]).toFixed(4)}`;
   }
 
   #paintGrid(context, { width, height, line, ink }) {
