@@ -273,6 +273,7 @@ export class Connection {
   }
 
   #onGoodbye(run, { goodbye, contradicted }) {
+    if (goodbye === 'token_expired') this.#http.tokens.expire();
     // A browser does not show the `retry:` that came with it. 0 to 1 s is what it says, but for a dead log.
     const delayS = goodbye === 'log_unavailable' ? 10 + 20 * this.#rng() : null;
     this.#report(run, contradicted ? Signal.LOST : Signal.GOODBYE, { reason: goodbye, delayS });

@@ -25,6 +25,11 @@ export class Tokens {
     return this.current === null && typeof this.#provider === 'function';
   }
 
+  /** The current one is no longer good: the next request fetches another one first, where there is a function. */
+  expire() {
+    if (typeof this.#provider === 'function') this.current = null;
+  }
+
   /** Ask the provider; false if there is none, or it has nothing. What it throws is passed on. */
   async renew() {
     if (typeof this.#provider !== 'function') return false;

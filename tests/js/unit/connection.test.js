@@ -135,6 +135,26 @@ test('a token that expires is renewed and the stream goes on at the cursor', asy
   equal(seen.states, ['connecting: ', 'connected: ', 'reconnecting: token_expired', 'connected: ']);
 });
 
+test('a token that has expired is not shown again, however short it lives', async ({ time }) => {
+  let tokens = 0;
+  const { connection, fetch, factory, open } = make(time, {
+    token: () => `token${(tokens += 1)}`,
+    answer: () => ({ status: 201, body: { ticket: 't' } }),
+  });
+  connection.signal(Signal.CONNECT);
+  await settle();
+  for (let n = 1; n <= 6; n += 1) {
+    open();
+    await time.advance(0.6);
+    factory.lastInstance.simulateEvent('goodbye', { reason: 'token_expired' });
+    await time.advance(0.6);
+  }
+  equal(
+    fetch.requests.map(({ headers }) => headers.Authorization),
+    [1, 2, 3, 4, 5, 6, 7].map((n) => `Bearer token${n}`),
+  );
+});
+
 test('the poll says why a stream was refused', async ({ time }) => {
   const states = {
     204: 'closed',
