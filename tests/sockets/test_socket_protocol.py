@@ -75,6 +75,7 @@ async def test_a_close_behind_a_flood_is_still_seen(start_sqlite: Start) -> None
         (b"\x80\x80AAAA", 1002),  # goes on with nothing
         (b"\x89\xfe\x00\x7eAAAA" + b"x" * 126, 1002),  # a ping that is too long
     ],
+    ids=["no UTF-8", "no such opcode", "not masked", "goes on with nothing", "a ping that is too long"],
 )
 async def test_who_breaks_the_protocol_is_told_and_leaves_no_traceback(
     start_sqlite: Start, caplog: pytest.LogCaptureFixture, sent: bytes, code: int
