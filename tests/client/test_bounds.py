@@ -138,7 +138,8 @@ CASES = {
     "comments for ever": Case(5, comments, options={"policy": COMMENTS}),
     "comments for ever beside good polls": Case(7, comments, says(good_page), options={"policy": BOTH}),
     "goodbye at once": Case(6, says(lambda _: connected(f"{EPOCH}.5") + goodbye())),
-    "token expired at once": Case(6, says(lambda _: connected(f"{EPOCH}.5") + goodbye("token_expired"))),
+    # Tokens may be good for a second: one stream a second with a new token each, and no longer pauses.
+    "token expired at once": Case(11, says(lambda _: connected(f"{EPOCH}.5") + goodbye("token_expired"))),
     "cut in the middle of an event": Case(8, says(lambda _: connected(f"{EPOCH}.5") + b"id: aaaaaaaa.6\ndata: {")),
     "an event without an end": Case(8, too_large),
     "a page that has more and moves nothing": polled(4, says(lambda n: good_page(n, hasMore=True, pollAfterMs=2000))),

@@ -93,11 +93,11 @@ async def test_the_first_message_may_say_who_calls_where_the_protocol_lets_it(se
 
 
 async def test_a_token_that_runs_out_ends_the_socket(served: Served) -> None:
-    async with socket(served, headers=bearer("viewer", lifetime_s=1.5)) as client:
+    async with socket(served, headers=bearer("viewer", lifetime_s=4)) as client:  # time enough to come in
         assert (await client.end())[0] == 1001
         assert client.seen[-1]["data"]["reason"] == "token_expired"
     serve_at(served, echo)
-    async with socket(served, PATH, headers=bearer("viewer", exp=time.time() + 1)) as client:
+    async with socket(served, PATH, headers=bearer("viewer", exp=time.time() + 4)) as client:
         answer = await client.ask({"type": "x"})
         while answer["type"] == "x":
             await asyncio.sleep(0.1)

@@ -234,6 +234,7 @@ test('without a login it pauses and goes on after one', async ({ time }) => {
 });
 
 test('a new connection ends a pause early, but not one that the server asked for', async ({ time }) => {
+  time.install();
   for (const [headers, isEnded] of [[{}, true], [{ 'Retry-After': '5' }, false]]) {
     const { actions, move, fetch } = await make(time, {
       answer: (request, n) => (n > 1 ? applied(request) : { ...refusal(503), headers }),
