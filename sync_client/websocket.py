@@ -93,7 +93,7 @@ class SocketTransport:
 
     async def _connect(self, url: str, headers: Mapping[str, str]) -> "ClientConnection":
         from websockets.asyncio.client import connect
-        from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+        from websockets.exceptions import InvalidStatus, WebSocketException
 
         class Connect(connect):
             """Goes nowhere else: a token belongs to one origin."""
@@ -116,7 +116,7 @@ class SocketTransport:
             )
         except InvalidStatus as refusal:
             raise _failure(refusal.response) from refusal
-        except (InvalidHandshake, InvalidURI, OSError, TimeoutError, EOFError, ValueError, ImportError) as exc:
+        except (WebSocketException, OSError, TimeoutError, EOFError, ValueError, ImportError) as exc:
             raise NetworkFailed(f"{type(exc).__name__}: {exc}".rstrip(": ")) from exc
 
 

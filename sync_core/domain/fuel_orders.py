@@ -20,6 +20,7 @@ from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omit
 from sync_core.domain.fuel_trucks import FuelTruck, TruckID
 from sync_core.events import EventType
 from sync_core.filters import ENTITY_ID_PATTERN, tag
+from sync_core.problems import Unprocessable
 from sync_core.times import ms_from_datetime
 
 __all__ = [
@@ -212,6 +213,8 @@ def csr_update(yard: Changes, given: CSRUpdate) -> None:
     if given.truckID is not None:
         yard.get(FuelTruck, given.truckID, field="truckID")
     wanted = {name: value for name, value in given if name in given.model_fields_set and name != "fuelOrderID"}
+    if not wanted:
+        raise Unprocessable("There is nothing to change: name at least one field.")
     pending = dict.fromkeys([*(order.pendingChanges if order.is_changed else ()), *wanted])
     updated = changed(
         yard, order, **wanted, changeVersion=order.changeVersion + 1, pendingChanges=tuple(pending)

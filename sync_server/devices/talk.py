@@ -184,7 +184,7 @@ class _Till:
             device = _current(problem, wish)
             await self._socket.error(code_of(problem), text_of(problem, wish), **about(wish, problem.errors, device))
             return
-        self._remember(answer)
+        self._remember(answer, adds=wish.adds)
         if wish.id is not None:
             versions = {item.id: item.version for item in answer.changed}
             # Without the cursor of its commit: what others did before that may still be on its way here.
@@ -193,7 +193,8 @@ class _Till:
     def _call(self, wish: Wish) -> Call:
         key = None
         if wish.id is not None:
-            key = "ws-" + fingerprint_of(self._client_id, wish.id)
+            # Two tills without a name may count their messages alike.
+            key = "ws-" + fingerprint_of(self._client_id or self._session, wish.id)
         return Call(
             command=wish.command,
             given=wish.given,
@@ -214,8 +215,12 @@ class _Till:
         own = self._own.get(wish.device_id)
         return Guard(frozenset() if own is None else frozenset({own}), upto_seq=Cursor.parse(cursor).seq)
 
-    def _remember(self, answer: Answer) -> None:
+    def _remember(self, answer: Answer, *, adds: bool) -> None:
         for item in answer.changed:
+            if adds and self._own.get(item.id) != item.version - 1:
+                # Added to what others may have made: this till has not seen all of it before it is told.
+                self._own.pop(item.id, None)
+                continue
             self._own[item.id] = item.version
             self._own.move_to_end(item.id)
         while len(self._own) > MAX_OWN:

@@ -185,7 +185,12 @@ class Hub:
         self.flushed = self.tail.seq
         made: dict[Hashable, Made] = {}
         for channel in dirty:
-            self._flush_channel(channel, made)
+            try:
+                self._flush_channel(channel, made)
+            except Exception:  # what it was to get is taken: its readers come back for it, the others go on
+                log.exception("flush_failed", tenant=self.tenant)
+                for reader in list(channel.readers):
+                    reader.abandon()
         self._flushed_s = self.now()
         if self._delivered:
             self.metrics.deliveries.inc(self._delivered)

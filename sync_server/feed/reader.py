@@ -125,6 +125,11 @@ class Reader:
             self._task.cancel()
         self._hub.forget(self)
 
+    def abandon(self) -> None:
+        """Cut the stream in the middle; the client comes back with its cursor."""
+        self.discard()
+        self._connection.abort()
+
     def rewind(self, reason: Reset) -> None:
         """The log under the cursor is gone: tell the reader, who goes on from head."""
         if self.closed:

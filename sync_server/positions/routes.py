@@ -28,6 +28,7 @@ from sync_server.log.base import EventLog, LogError
 from sync_server.log.records import StoredDocument
 from sync_server.positions.base import Found, Place, PositionStore
 from sync_server.positions.intake import PERMISSION, Intake, location_of
+from sync_server.positions.sphere import HALF_ROUND_M
 from sync_server.positions.vehicles import Known, Vehicles, may_see
 
 __all__ = ["LOCATIONS_PATH", "LOCATION_PATH", "MAX_NEAR", "VEHICLES_PATH", "Positions", "place_of"]
@@ -171,7 +172,7 @@ def _meters(text: str | None) -> float:
         meters = math.nan
     if not 0 < meters < math.inf:
         raise _bad("withinMeters", "how far away, in metres: a number above 0")
-    return meters
+    return min(meters, HALF_ROUND_M)
 
 
 def _bad(name: str, message: str) -> InvalidRequest:

@@ -1,13 +1,17 @@
 """The hub by itself: what time brings to its readers, and what it makes of a log that is not as expected."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from sync_server.feed.clock import ADVANCE_SEQS
+from sync_server.feed.framing import ServerSentEvents
 from sync_server.feed.hub import FeedSettings
+from sync_server.feed.reader import Reader
 from sync_server.feed.tail import FUTURE_PATIENCE_S
+from sync_server.feed.window import FeedEvent
 from sync_server.log.base import Bounds
-from tests.feed.hubs import bench
+from tests.feed.hubs import Socket, bench, view_of
 from tests.log.writes import TENANT, commit, note, submission
 from tests.streams import eventually
 
@@ -162,6 +166,31 @@ async def test_who_hid_its_own_events_and_left_is_not_written_to(tmp_path: Path)
         for reader in list(on.hub.readers):
             reader.discard()
         assert channel._echo == {}
+
+
+class Broken(ServerSentEvents):
+    """A form that cannot say what there is."""
+
+    def events(self, events: Iterable[FeedEvent]) -> bytes:
+        if any(True for _ in events):
+            raise KeyError("device")
+        return b""
+
+
+async def test_what_one_channel_cannot_be_told_keeps_nothing_from_the_others(tmp_path: Path) -> None:
+    async with bench(tmp_path) as opened:
+        cut: list[str] = []
+        socket = Socket()
+        socket.abort = lambda: cut.append("x")  # type: ignore[method-assign]
+        broken = Reader(opened.hub, socket, view=view_of(), cursor=opened.hub.flushed, framing=Broken())
+        opened.hub.admit(broken, lifetime_s=600)
+        broken.begin(b"")
+        others = [opened.read(), opened.read(order="A")]
+        for _ in range(2):
+            await opened.publish(1)
+        assert (cut, broken.closed) == (["x"], True)
+        assert [socket.count("status_update") for socket in others] == [2, 0]
+        assert others[0].last_event_id == opened.hub.cursor_text(2)
 
 
 async def test_who_caused_some_of_a_flush_gets_the_rest_of_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.serving import Served, stage_change
 from tests.streams import seqs, stream
 
 EVENTS = 5000
-READERS = 200
+READERS = 120
 ORDERS = [f"ORDER-{n:03d}" for n in range(8)]
 TYPES = ["stage_change", "status_update", "qr_generated"]
 
