@@ -71,6 +71,7 @@ export const FUEL_ORDERS = {
     overlay({ fuelOrderID, ...wish }, docs, now) {
       const order = docs.get('fuel_orders', fuelOrderID);
       if (!order || !isOpenFuelOrder(order) || !isTruck(docs, wish.truckID)) return false;
+      if (!DETAILS.some((name) => name in wish)) return false;
       const before = isChanged(order) ? order.pendingChanges : [];
       const pendingChanges = [...new Set([...before, ...DETAILS.filter((name) => name in wish)])];
       return put(docs, order, { ...exact(wish), changeVersion: order.changeVersion + 1, pendingChanges }, now);
