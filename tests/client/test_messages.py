@@ -64,6 +64,13 @@ def test_nonsense_is_one_event_to_be_kept_aside(data: bytes) -> None:
     assert decoder.last_event_id == "k3f9a2c1.1"
 
 
+def test_an_id_that_is_no_cursor_moves_nothing() -> None:
+    decoder = MessageDecoder(last_event_id="k3f9a2c1.1")
+    for text in (" ", "x", "k3f9a2c1.", "k3f9a2c1.-1"):
+        decoder.feed(json.dumps({"id": text}).encode())
+    assert decoder.last_event_id == "k3f9a2c1.1"
+
+
 @pytest.mark.parametrize("retry", [-1, 10**20, "5", None, True])
 def test_a_senseless_retry_is_ignored(retry: Any) -> None:
     decoder = MessageDecoder()

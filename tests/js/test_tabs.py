@@ -133,6 +133,7 @@ async def test_the_next_leader_goes_on_with_what_was_kept(
     leader, (other,) = await split(tabs)
     ids = await publish(server, range(4))
     await other.until("seen.length === 4")
+    await other.until("JSON.parse(localStorage.getItem('next')).connectionMetrics.totalEvents === 4")
     await leader.page.close()
     await other.until("client.health.role === 'leader'")
     ids += await publish(server, range(4, 6))
