@@ -71,9 +71,13 @@ class Screen:
     async def hides(self, locator: Locator, *, timeout_s: float = 15.0) -> None:
         await expect(locator).to_be_hidden(timeout=timeout_s * 1000)
 
+    async def answered(self) -> None:
+        """The server has answered all that was asked for: a change is shown before it is sent."""
+        await self.until("orderSync.actions.list.map(({ state }) => state)", [])
+
     async def equals(self, shop: Shop) -> None:
         """Nothing is queued or refused, and the board has the orders that the server holds, each once, in its lane."""
-        await self.until("orderSync.actions.list.map(({ state }) => state)", [])
+        await self.answered()
         orders = await shop.orders()
         lanes = await self.page.locator(".lane").evaluate_all("(lanes) => lanes.map(({ dataset }) => dataset.column)")
         board = [

@@ -40,6 +40,7 @@ async def test_a_card_is_dragged_to_its_next_stage(viewer: Viewer, shop: Shop) -
     await screen.drag(screen.card("A", "initiated"), screen.lane("in_progress"))
     await screen.shows(screen.card("A", "in_progress"))
     await expect(screen.card("A").locator(".badge-queued")).to_be_hidden()
+    await screen.answered()
     assert await shop.stage_of("A") == "in_progress"
     assert "#/board" in screen.page.url, "dragging does not open the order"
 
@@ -72,6 +73,7 @@ async def test_keys_lead_from_card_to_card_and_change_the_stage(viewer: Viewer, 
     await expect(screen.card("A")).to_be_focused()
     await keyboard.press("Enter")
     await expect(screen.page.get_by_role("heading", level=1)).to_contain_text("A")
+    await screen.answered()
     assert await shop.stage_of("A") == "in_progress"
 
 
@@ -102,6 +104,7 @@ async def test_offline_it_is_queued_and_sent_when_online(viewer: Viewer, shop: S
     await viewer.online()
     await screen.hides(screen.card("A", "in_progress").locator(".badge-queued"))
     await screen.hides(screen.page.locator(".banner"))
+    await screen.answered()
     assert await shop.stage_of("A") == "in_progress"
 
 
@@ -136,6 +139,7 @@ async def test_a_reload_keeps_what_is_queued(viewer: Viewer, shop: Shop) -> None
     await screen.page.evaluate("orderSync.retryNow()")
     await screen.shows(screen.card("A", "in_progress"))
     await screen.hides(screen.page.locator(".outbox-button"))
+    await screen.answered()
     assert await shop.stage_of("A") == "in_progress"
 
 

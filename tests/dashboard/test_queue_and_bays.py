@@ -79,6 +79,7 @@ async def test_a_job_is_begun_finished_and_the_bay_cleaned(viewer: Viewer, shop:
     await bay.get_by_role("button", name="Clean").click()
     await expect(bay).to_have_attribute("data-status", "available")
     await screen.hides(bay.locator(".badge-queued"))
+    await screen.answered()
     assert await shop.stage_of("W1") == "completed"
     assert (await shop.get("/bays/B1"))["bay"]["status"] == "available"
 
@@ -92,6 +93,7 @@ async def test_a_job_is_aborted_with_a_reason(viewer: Viewer, shop: Shop) -> Non
     await screen.page.get_by_role("dialog").get_by_role("button", name="Abort").click()
     await expect(screen.bay("B1")).to_have_attribute("data-status", "cleaning")
     await screen.hides(screen.bay("B1").locator(".badge-queued"))
+    await screen.answered()
     assert await shop.stage_of("W1") == "initiated"
 
 

@@ -204,6 +204,7 @@ async def test_it_works_below_a_path(browser: Browser, served: Served, shop: Sho
         await screen.choose(screen.card("A", "initiated"), "Move to ⁨In progress")
         await screen.shows(screen.card("A", "in_progress"))
         await screen.hides(screen.card("A").locator(".badge-queued"))
+        await screen.answered()
         assert await shop.stage_of("A") == "in_progress"
         await screen.go("health")
         await expect(screen.page.locator(".chart-now").first).to_have_text("1")
