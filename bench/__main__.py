@@ -12,6 +12,7 @@
     devices   a cashier's change to the 99 other tills on /ws
     near      the nearest of 10,000 vehicles, by HTTP
     tracking  1,000 vehicles, a position a second, on 200 maps, some of them slow
+    cost      what one more reader, delivery, event and tenant takes: the model of docs/capacity.md
     commands  commands/s through HTTP, and a snapshot of 50,000 orders
     catchup   100,000 events to one reader after a restart
 
@@ -29,7 +30,7 @@ import sys
 
 NAMES = (
     "fanout", "connect", "latency", "storm", "filters", "audiences", "compression", "workers", "publish", "devices",
-    "near", "tracking", "commands", "catchup",
+    "near", "tracking", "commands", "catchup", "cost",
 )  # fmt: skip
 ALONE = ("soak",)
 

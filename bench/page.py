@@ -30,9 +30,14 @@ COLUMNS = {
     "publish": ["store", "requests", "events/s", "p50 ms", "p99 ms", "server CPU", "mongod CPU", "generator CPU"],
     "commands": ["store", "commands", "commands/s", "p50 ms", "p99 ms", "server CPU", "mongod CPU", "generator CPU"],
     "devices": ["store", "sockets", "messages/s", "p50 ms", "p99 ms", "server CPU", "generator CPU"],
+    "near": ["store", "nearest", "found", "p50 ms", "p95 ms", "p99 ms"],
+    "tracking": ["store", "positions/s", "deliveries/s", "p50 ms", "p99 ms", "of all, slow maps get %",
+                 "all newest after s", "backwards", "log grew by", "bound", "memory grew MB", "server CPU",
+                 "generator CPU"],
     "catchup": ["store", "events", "events/s", "server CPU", "generator CPU"],
-    "soak": ["store", "readers", "seconds", "events", "missed", "repeated", "cuts", "RSS MB", "RSS MB, growth %",
-             "descriptors, growth %", "tasks, growth %", "server CPU"],
+    "cost": ["what", "unit", "sqlite", "mongodb"],
+    "soak": ["store", "readers", "seconds", "events", "events/s", "missed", "repeated", "cuts", "RSS MB",
+             "RSS MB, growth %", "descriptors, growth %", "tasks, growth %", "server CPU"],
 }  # fmt: skip
 """The sections, in their order, and what of each result they show."""
 
@@ -52,7 +57,10 @@ TEXT = {
     "publish": "Publishing through HTTP, answered when durable.",
     "commands": "Commands through HTTP with 32 callers, answered when durable.",
     "devices": "Broadcast to the sockets of cashier devices.",
+    "near": "The nearest of 10,000 vehicles, asked for through HTTP, one request after the other.",
+    "tracking": "1,000 vehicles that say every second where they are, and 200 maps that follow them, 20 of them slow.",
     "catchup": "A catch-up from `earliest` after a restart: nothing is in memory.",
+    "cost": "What one more of each takes of the server; [capacity.md](capacity.md) reckons with it.",
     "soak": "An hour of readers that check every sequence. Growth: the last quarter beside the second one.",
 }
 
