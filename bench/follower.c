@@ -133,10 +133,12 @@ static void on_readable(struct reader *r) {
         }
         r->state = STREAMING;
     }
+    uint64_t before = goodbyes;
     for (ssize_t i = 0; i < length; i++) {
         if (buffer[i] == '\n') on_line(r);
         else if (r->length < LINE - 1) r->line[r->length++] = buffer[i];
     }
+    if (goodbyes > before) drop(r, &closed); /* the connection itself stays open for another request */
 }
 
 static void report(double started_s) {
