@@ -1,6 +1,6 @@
 """What the replica tells of a person's sessions: the one to go on with."""
 
-from sync_client.cart import Items, merged
+from sync_client.cart import Items, beyond
 from sync_client.replica import Replica
 from sync_client.saves import Saves
 from sync_core.domain.document import Ref
@@ -55,7 +55,7 @@ class KnownSessions:
         own, there = self.own(), self.elsewhere()
         if own is None or (there is not None and there.sessionID == own.sessionID):
             return items
-        return merged(own.items, items, ())
+        return beyond(own.items, items)
 
     def _open(self, session_id: str | None) -> OrderSession | None:
         if session_id is None or session_id in self._saves.being_left():

@@ -241,26 +241,39 @@ class OutboxKeeper:
         *,
         if_match: int | None = None,
         seen: Callable[[], Seen] | None = None,
+        drop: Iterable[str] = (),
     ) -> Sent:
         """Put it at the end of the queue and show its effect. Raises OutboxFull, CacheUnwritable, Closed.
 
         Ids that are to be made are made here. *if_match* is the version that the target has to be at; a guarded
-        command has the one that is shown, or that of *seen*, asked at the moment when it is queued. Taken if the caller
-        is cancelled meanwhile.
+        command has the one that is shown, or that of *seen*, asked at the moment when it is queued. The refused ones
+        with the keys *drop*, which it stands for, are forgotten in the same write. Taken if the caller is cancelled
+        meanwhile.
         """
-        given = command.complete(given, new_id)
-        return await self._alone(lambda: self._submit(command, given, if_match, seen))
+        given, drop = command.complete(given, new_id), list(drop)
+        return await self._alone(lambda: self._submit(command, given, if_match, seen, drop))
 
     async def _submit(
-        self, command: Command, given: CommandInput, if_match: int | None, seen: Callable[[], Seen] | None
+        self,
+        command: Command,
+        given: CommandInput,
+        if_match: int | None,
+        seen: Callable[[], Seen] | None,
+        drop: Sequence[str],
     ) -> Sent:
         guard, leans = self._guard(command, given, if_match) if seen is None else seen()[1:]
         entry = self._new_entry(PendingCommand(_new_key(), command, given, self._wall_ms(), guard), leans)
-        journal = self._journal
-        if len(journal.entries) >= MAX_COMMANDS or journal.size_bytes + journal.size_of(entry) > MAX_BYTES:
+        journal, gone = self._journal, self._refused_of(drop)
+        size_bytes = journal.size_bytes + journal.size_of(entry) - sum(map(journal.size_of, gone))
+        if len(journal.entries) - len(gone) >= MAX_COMMANDS or size_bytes > MAX_BYTES:
             raise OutboxFull(f"{len(self.entries)} commands are in the outbox; connect, or discard some")
-        await self._journal.write(put=[entry])
+        await journal.write(put=[entry], drop=[one.key for one in gone])
         return self._show(entry)
+
+    def _refused_of(self, keys: Iterable[str]) -> list[OutboxEntry]:
+        """Those that were refused and are still there."""
+        found = [self.entries[key] for key in keys if key in self.entries]
+        return [entry for entry in found if not entry.is_pending]
 
     def _new_entry(self, command: PendingCommand, leans: Mapping[str, int]) -> OutboxEntry:
         """At the end of the queue."""
@@ -284,20 +297,23 @@ class OutboxKeeper:
             return if_match, {}
         return seen.version, seen.leans
 
-    async def amend(self, key: str, given: CommandInput) -> str | None:
+    async def amend(self, key: str, given: CommandInput, *, drop: Iterable[str] = ()) -> str | None:
         """Give a command another input, of the same ids: one that was not sent yet, or that failed and stays so.
 
-        Its new key; None if it is neither, or not there any more. Raises CacheUnwritable, Closed.
+        Its new key; None if it is neither, or not there any more. *drop* as for ``submit``. Raises CacheUnwritable,
+        Closed.
         """
-        return await self._alone(lambda: self._amend(key, given))
+        drop = list(drop)
+        return await self._alone(lambda: self._amend(key, given, drop))
 
-    async def _amend(self, key: str, given: CommandInput) -> str | None:
+    async def _amend(self, key: str, given: CommandInput, drop: Sequence[str]) -> str | None:
         entry = self.entries.get(key)
         if entry is None or entry.state is OutboxState.IN_FLIGHT:
             return None
         command = replace(entry.command, key=_new_key(), given=given, created_ms=self._wall_ms())
         leaning = guards.renamed(self.entries.values(), key, command.key)
-        await self._journal.write(put=[replace(entry, command=command), *leaning], drop=[key])
+        gone = [one.key for one in self._refused_of(drop)]
+        await self._journal.write(put=[replace(entry, command=command), *leaning], drop=[key, *gone])
         self._rename(key, command.key)
         self._picture().set_pending(self.pending)
         return command.key
@@ -326,6 +342,15 @@ class OutboxKeeper:
         """Of one that is given again: what the person sees now."""
         guard, leans = self._guard(replace(command.command, guarded=True), command.given, None)
         return (command.guard, {}) if guard is None else (guard, leans)
+
+    async def drop(self, keys: Iterable[str]) -> None:
+        """Forget those of *keys* that were refused, all in one write. Raises CacheUnwritable, Closed."""
+        keys = list(keys)
+
+        async def work() -> None:
+            await self._journal.write(drop=[entry.key for entry in self._refused_of(keys)])
+
+        await self._alone(work)
 
     async def discard(self, key: str) -> None:
         """Forget a command. One that was sent may have taken effect. Raises ClientError, CacheUnwritable."""

@@ -20,14 +20,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import suppress
 from typing import Any, Literal
 
-from sync_client.cart import LINE_KEY, Items, checked_items, line_id, merged, with_line
-from sync_client.errors import CacheUnwritable, ClientError, Closed, OutboxFull
-from sync_client.ids import new_id
+from sync_client.cart import Items, checked_items, merged
+from sync_client.collections import checked
+from sync_client.editing import EditedCart
+from sync_client.errors import CacheUnwritable, ClientError, Closed, InvalidCommand, OutboxFull
 from sync_client.known_sessions import KnownSessions
 from sync_client.logs import get_logger
 from sync_client.outbox_keeper import OutboxKeeper
 from sync_client.replica import Replica
-from sync_client.saves import Saves
+from sync_client.saves import Saves, checked_names
 from sync_client.saving import SaveState, SessionConflict, SessionView
 from sync_client.sent import Sent
 from sync_core.domain import leaving
@@ -41,8 +42,10 @@ SESSION_KINDS = ("order_sessions", "session_slots", "tabs", "transactions")
 """What a client keeps (``replica=SESSION_KINDS``) to have a ``session``."""
 DEBOUNCE_S = 0.5
 """A change waits so long for others, to be written together with them."""
-DISK_RETRY_S = 5.0
+RETRY_S = 5.0
 CLOSE_S = 0.2
+UNSAVED = (CacheUnwritable, OutboxFull, InvalidCommand)
+"""Why a cart cannot be kept as it is."""
 
 log = get_logger()
 
@@ -66,16 +69,17 @@ class Session:
         self._caught_up = caught_up
         self._default_user = user
         self._clock = clock
-        self._saves = Saves(keeper, again=lambda: self._edited(self._items), stir=self._told)
+        self._cart = EditedCart(check=self._check_open, stir=self.stir, clock=clock)
+        self._carts = 0
+        """So many were left, or put away for another person's."""
+        self._saves = Saves(keeper, again=lambda: self._cart.edited(self._cart.items), stir=self._told)
         self._known = KnownSessions(replica, self._saves)
-        self._items: Items = ()
-        self._edits = 0
-        self._written = 0
-        """So many of the edits are on disk or at the server."""
-        self._changed_s = 0.0
         self._is_local = False
-        self._disk_problem: Mapping[str, Any] | None = None
+        self._unsaved: Mapping[str, Any] | None = None
+        """Why what was changed is not kept."""
+        self._opening = asyncio.Lock()
         self._lock = asyncio.Lock()
+        """Held while the cart is written or left. Whose it is, and which session's, changes under it."""
         self._bell = asyncio.Event()
         self._moved = asyncio.Event()
         self._has_ended = False
@@ -85,17 +89,17 @@ class Session:
     @property
     def items(self) -> Items:
         """What is in the cart; each item has its ``lineID``."""
-        return self._items
+        return self._cart.items
 
     @property
     def is_kept(self) -> bool:
         """Whether all of it is on this machine's disk, or at the server."""
-        return self._edits == self._written
+        return self._cart.is_kept
 
     @property
     def state(self) -> SaveState:
         failure = self._saves.failure
-        if failure is not None or self._disk_problem is not None:
+        if failure is not None or self._unsaved is not None:
             if self._is_local:
                 return SaveState.LOCAL
             return SaveState.CONFLICT if failure is not None and failure.is_conflict else SaveState.FAILED
@@ -109,7 +113,7 @@ class Session:
         failure = self._saves.failure
         if failure is None or not failure.is_conflict:
             return None
-        return SessionConflict(self._known.kept_nowhere_else(self._items), self._known.elsewhere(), failure.problem)
+        return SessionConflict(self._known.kept_nowhere_else(self.items), self._known.elsewhere(), failure.problem)
 
     @property
     def other_till(self) -> str | None:
@@ -121,9 +125,9 @@ class Session:
     def view(self) -> SessionView:
         """All of this at once."""
         saves = self._saves
-        problem = self._disk_problem if saves.failure is None else saves.failure.problem
+        problem = self._unsaved if saves.failure is None else saves.failure.problem
         return SessionView(
-            self._items, self.state, self.is_kept, saves.session_id, self.other_till, self.conflict, problem
+            self.items, self.state, self.is_kept, saves.session_id, self.other_till, self.conflict, problem
         )  # fmt: skip
 
     async def watch(self) -> AsyncIterator[SessionView]:
@@ -143,39 +147,52 @@ class Session:
         """Go on where *user* was: with what this machine has not sent yet, else with the active session, else with the
         newest that was left. Where the server cannot be reached for *timeout_s*, with what is known here.
 
-        *user* "": the client's ``subject``. Raises ClientError where there is none, and before the start.
+        *user* "": the client's ``subject``. An earlier person's cart is saved first. Nothing can be put in meanwhile.
+        Raises InvalidCommand for names that are none, ClientError where there is no *user*, and before the start, and
+        what ``save`` raises.
         """
         self._check()
         whose = user or self._default_user
         if not whose:
             raise ClientError("say whose session: open(user=...), or make the client with subject=...")
-        if self._saves.user:
+        names = checked_names(whose, till)
+        async with self._opening:
+            await self._put_away()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._caught_up()
+            self._saves.user, self._saves.till = names
+            self._restore()
+            self.stir()
+            return self.view
+
+    async def _put_away(self) -> None:
+        """The cart is nobody's, with all that was put in until then kept."""
+        while self._saves.user:
             await self.save()
-        self._saves.user, self._saves.till = whose, None if till is None else str(till)
-        self._forget()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._caught_up()
-        self._restore()
+            async with self._lock:
+                if self.is_kept:
+                    self._saves.user = ""
+                    self._carts += 1
+                    self._forget()
         self.stir()
-        return self.view
 
     def _forget(self) -> None:
         """The cart is empty, and of nobody's session."""
         self._saves.forget()
-        self._items, self._written = (), self._edits
+        self._cart.show(())
         self._is_local = False
 
     def _restore(self) -> None:
         """What this machine has not got through, else what the server has."""
         items = self._saves.restore()
         if items is not None:
-            self._items, self._written = items, self._edits
+            self._cart.show(items)
             return
         found = self._known.current() or self._known.left()
         self._adopt(found)
         if found is not None and found.status is SessionStatus.PENDING_LOGOUT:
-            self._edited(self._items)  # that it is active again has to be saved
+            self._cart.edited(self.items)  # that it is active again has to be saved
 
     # -- editing ----------------------------------------------------------------------------------------
 
@@ -184,58 +201,53 @@ class Session:
 
         Raises InvalidCommand, ClientError.
         """
-        line = str(item.setdefault(LINE_KEY, new_id()))
-        self.replace([*self._items, {"quantity": 1, **item}])
-        return line
+        return self._cart.add(item)
 
     def change(self, line: str, **fields: Any) -> None:
-        """Change fields of a line. Raises InvalidCommand, ClientError where there is no such line."""
-        self._check_line(line)
-        self.replace([{**with_line(item), **fields} if line_id(item) == line else item for item in self._items])
+        """Change fields of a line.
+
+        Raises InvalidCommand, ClientError where there is no such line, or while it is being left with the cart.
+        """
+        self._cart.change(line, fields)
 
     def remove(self, line: str) -> None:
-        """Take a line out. Raises ClientError where there is none."""
-        self._check_line(line)
-        self.replace([item for item in self._items if line_id(item) != line])
-
-    def _check_line(self, line: str) -> None:
-        if not any(line_id(item) == line for item in self._items):
-            raise ClientError(f"there is no line {line[:80]} in the cart")
+        """Take a line out. Raises ClientError where there is none, or while it is being left with the cart."""
+        self._cart.remove(line)
 
     def replace(self, items: Iterable[Item | Mapping[str, Any]]) -> None:
         """Other items in place of all. Raises InvalidCommand, ClientError."""
+        self._cart.replace(items)
+
+    def _check_open(self) -> None:
         self._check()
         if not self._saves.user:
             raise ClientError("whose session is it? await open() first")
-        self._edited(checked_items([with_line(item) for item in items]))
-        self.stir()
-
-    def _edited(self, items: Items) -> None:
-        if self.is_kept:
-            self._changed_s = self._clock()
-        self._items = items
-        self._edits += 1
 
     async def save(self) -> None:
-        """Return once everything up to now is on this machine's disk. Raises CacheUnwritable, OutboxFull, Closed."""
+        """Return once everything up to now is on this machine's disk.
+
+        Raises CacheUnwritable, OutboxFull, Closed, and InvalidCommand for a cart by the rules of a newer server.
+        """
         self._check()
-        wanted = self._edits
-        while self._written < wanted:
+        wanted = self._cart.edits
+        while self._cart.kept < wanted:
             await self._write()
 
     async def _write(self) -> None:
+        cart = self._cart
         async with self._lock:
-            items, edits = self._items, self._edits
-            if edits == self._written:
+            if cart.is_kept:
                 return
-            self._changed_s = self._clock()  # of what comes from here on
+            edits = cart.edits
+            cart.changed_s = self._clock()  # of what comes from here on
             try:
-                await self._saves.put(items)
-            except (CacheUnwritable, OutboxFull) as exc:
-                self._disk_problem = {"type": "disk", "title": type(exc).__name__, "status": 0, "detail": str(exc)}
+                await self._saves.put(cart.items)
+            except UNSAVED as exc:
+                kind = "invalid" if isinstance(exc, InvalidCommand) else "disk"
+                self._unsaved = {"type": kind, "title": type(exc).__name__, "status": 0, "detail": str(exc)}
                 self.stir()
                 raise
-            self._written, self._disk_problem = edits, None
+            cart.kept, self._unsaved = edits, None
             self._is_local = self._is_local and self._saves.failure is not None
             self.stir()
 
@@ -245,9 +257,10 @@ class Session:
         """Have it paid: the cart is empty, the session is completed, its items are a transaction.
 
         Where the server refuses, ``done()`` of what this gives raises, and the cart is back. Raises ClientError while
-        there is a conflict or nothing to leave, and what ``save`` raises; so do the others.
+        there is a conflict or nothing to leave, InvalidCommand, and what ``save`` raises; so do the others. Left all
+        the same if the caller is cancelled while it is written.
         """
-        return await self._leave(leaving.complete, {} if payment is None else {"payment": dict(payment)})
+        return await self._leave(leaving.complete, {} if payment is None else {"payment": payment})
 
     async def assign_to_tab(self, tab: str | int) -> Sent:
         """Put it on a tab; the cart is empty."""
@@ -258,24 +271,39 @@ class Session:
         return await self._leave(leaving.logout, {})
 
     async def _leave(self, command: Command, fields: dict[str, Any]) -> Sent:
-        while not self.is_kept:  # to the last item that was put in meanwhile
+        carts = self._carts
+        while True:
             await self.save()
-        saves = self._saves
+            async with self._lock:
+                self._check_is_still(carts)
+                if self.is_kept:  # to the last item that was put in meanwhile
+                    return await self._leave_as_it_is(command, fields)
+
+    def _check_is_still(self, carts: int) -> None:
+        """Of that number, as when it was asked for."""
+        if self._carts != carts:
+            raise ClientError("that cart was left already")
+
+    async def _leave_as_it_is(self, command: Command, fields: dict[str, Any]) -> Sent:
+        """Under the lock. What is put in while it is written is in the next cart."""
+        saves, cart = self._saves, self._cart
         if saves.failure is not None:
             raise ClientError("the session is not as the server has it: resolve() that first")
         if saves.session_id is None:
             raise ClientError("there is no session")
-        given = command.input.model_validate({"sessionID": saves.session_id, **fields})
-        async with self._lock:
-            left = self._items
+        given = checked(command, {"sessionID": saves.session_id, **fields})
+        cart.leaving, sent = cart.items, None
+        try:
             sent = await self._keeper.submit(command, given, seen=saves.seen if command.guarded else None)
-            added = tuple(item for item in self._items if item not in left)  # in that very moment
-            self._forget()
-            if added:
-                self._edited(added)
-        sent.then(lambda _: self._told())  # who is told of a refusal finds the cart as it was
-        self.stir()
-        return sent
+            return sent
+        finally:
+            if sent is not None or saves.session_id in saves.being_left():  # who asked for it was cancelled meanwhile
+                saves.left()  # who is told of a refusal finds the cart as it was
+                cart.next()
+                self._carts += 1
+                self._is_local = False
+            cart.leaving = None
+            self.stir()
 
     # -- conflicts and failures -------------------------------------------------------------------------
 
@@ -285,26 +313,35 @@ class Session:
         Raises ClientError where there is nothing to resolve, InvalidCommand where both are too much together, and what
         ``save`` raises.
         """
-        saves = self._saves
-        while saves.waiting:  # what comes behind the refused one has its answer soon
-            await self._moves()
-        async with self._lock:  # what is being written is written with what was refused
-            if saves.failure is None:
-                raise ClientError("there is nothing to resolve")
-            theirs, mine, base = self._known.elsewhere(), self._known.kept_nowhere_else(self._items), saves.base
-            there = () if theirs is None else theirs.items
-            was = base.items if base is not None and theirs is not None and base.sessionID == theirs.sessionID else ()
-            options = {"mine": mine, "theirs": there, "both": merged(was, mine, there)}
-            items = checked_items(options[choice])
-            done = saves.refused_keys()
-            self._forget()
-            saves.stand_on(theirs)
-            self._items = items
-            if choice != "theirs":
-                self._edited(items)
+        carts, is_resolved = self._carts, False
+        while not is_resolved:
+            while self._saves.waiting:  # what comes behind the refused one has its answer soon
+                await self._moves()
+            async with self._lock:
+                self._check_is_still(carts)
+                if not self._saves.waiting:  # nor was anything being written
+                    self._resolve(choice)
+                    is_resolved = True
         await self.save()
-        await saves.discard(done)
+        await self._saves.drop()
         self.stir()
+
+    def _resolve(self, choice: Literal["mine", "theirs", "both"]) -> None:
+        saves = self._saves
+        if saves.failure is None:
+            raise ClientError("there is nothing to resolve")
+        theirs, mine, base = self._known.elsewhere(), self._known.kept_nowhere_else(self.items), saves.base
+        there = () if theirs is None else theirs.items
+        was = base.items if base is not None and theirs is not None and base.sessionID == theirs.sessionID else ()
+        wanted = there
+        if choice != "theirs":
+            wanted = checked_items(mine if choice == "mine" else merged(was, mine, there))
+        saves.end_failure()
+        saves.stand_on(theirs)
+        self._is_local, self._unsaved = False, None
+        self._cart.show(wanted)
+        if choice != "theirs":
+            self._cart.edited(self.items)
 
     async def retry(self) -> None:
         """Send once more what was refused, as it is here. Raises what ``resolve`` raises."""
@@ -314,7 +351,7 @@ class Session:
 
     def go_on_locally(self) -> None:
         """Show no failure any more: the cart goes on with what is here, on this machine's disk if that takes it."""
-        self._is_local = self._saves.failure is not None or self._disk_problem is not None
+        self._is_local = self._saves.failure is not None or self._unsaved is not None
         self.stir()
 
     # -- what the server has ----------------------------------------------------------------------------
@@ -324,6 +361,8 @@ class Session:
         saves = self._saves
         if not saves.user or self._replica.due or saves.waiting or saves.failure or not self.is_kept:
             return
+        if self._cart.leaving is not None:
+            return  # it is left as it was seen
         if saves.kept():
             self._restore()  # something was refused whose session seemed to be left
         else:
@@ -341,7 +380,7 @@ class Session:
             self._forget()
         elif base is None or (session.sessionID, session.version) != (base.sessionID, base.version):
             self._saves.stand_on(session)
-            self._items = session.items
+            self._cart.show(session.items)
 
     # -- running ----------------------------------------------------------------------------------------
 
@@ -373,12 +412,12 @@ class Session:
             self._look()
             if self.is_kept:
                 continue
-            await asyncio.sleep(max(self._changed_s + DEBOUNCE_S - self._clock(), 0))
+            await asyncio.sleep(max(self._cart.changed_s + DEBOUNCE_S - self._clock(), 0))
             try:
                 await self._write()
             except Closed:
                 return
-            except (CacheUnwritable, OutboxFull) as exc:
+            except UNSAVED as exc:
                 log.warning("session_unsaved", error=str(exc))
-                await asyncio.sleep(DISK_RETRY_S)
+                await asyncio.sleep(RETRY_S)
                 self._bell.set()

@@ -227,6 +227,51 @@ async def sell_what_came_late(shop: Shop, two: Till) -> None:
     assert answer["transaction"]["total"] == "2.50"
 
 
+async def test_of_a_line_that_was_sold_meanwhile_only_what_was_added_is_left(shop: Shop, user: str) -> None:
+    async with till(shop, "till-1", user) as one, till(shop, "till-2", user) as two:
+        line = one.cart.add(**COLA, quantity=2)
+        await one.becomes(SaveState.SAVED)
+        await eventually(lambda: two.cart.items)
+        await two.unplug()
+        two.cart.change(line, quantity=5)
+        await two.cart.save()
+        answer = await (await one.cart.complete()).done(20)
+        assert answer["transaction"]["total"] == "5.00"
+        await two.plug_in()
+        await two.becomes(SaveState.CONFLICT)
+        await two.cart.resolve("both")
+        assert [item.quantity for item in two.cart.items] == [3]
+        answer = await (await two.cart.complete()).done(20)
+        assert answer["transaction"]["total"] == "7.50"
+
+
+async def test_what_another_program_put_in_is_not_there_twice(shop: Shop, user: str) -> None:
+    items = [{**COLA, "quantity": 1, "name": name} for name in ("a", "a", "b")]
+    reply = await shop.http.post("/api/v1/order-sessions", json={"userId": user, "items": items})
+    assert reply.status_code == 201, reply.text
+    async with till(shop, "till-1", user) as one:
+        assert one.names == ["a", "a", "b"]
+        one.put_in("mine")
+        await add_elsewhere(shop, one, "theirs")
+        await one.cart.save()
+        await one.becomes(SaveState.CONFLICT)
+        await one.cart.resolve("both")
+        await one.becomes(SaveState.SAVED)
+        assert one.names == ["a", "a", "b", "theirs", "mine"]
+        assert names_in((await stored(shop, user))["order_session"]) == one.names
+
+
+async def test_names_that_are_none_are_refused_and_the_client_closes_as_ever(shop: Shop, user: str) -> None:
+    client = shop.client("x", replica=SESSION_KINDS, subject=user)
+    async with client:
+        with pytest.raises(InvalidCommand, match="till: 1 to 64 letters"):
+            await client.session.open(till="Till 1")
+        with pytest.raises(ClientError, match="open"):
+            client.session.add(**COLA)
+    async with shop.client("x", replica=SESSION_KINDS, subject=user) as again:  # nobody holds its cache
+        await again.session.open(till="till-1")
+
+
 async def test_both_begin_a_session_offline(shop: Shop, user: str) -> None:
     async with till(shop, "till-1", user, offline=True) as one, till(shop, "till-2", user, offline=True) as two:
         one.put_in("a")

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from sync_client.errors import CommandFailed
+import pytest
+
+from sync_client import outbox_keeper
+from sync_client.errors import CommandFailed, OutboxFull
 from sync_client.outbox_file import OutboxFile
 from sync_client.outbox_keeper import Seen
 from sync_client.pending import OutboxState
@@ -63,6 +66,37 @@ async def test_one_that_failed_keeps_its_problem_and_is_not_sent() -> None:
         entry = desk.keeper.entries[key]
         assert (entry.state, entry.problem, desk.keeper.next()) == (OutboxState.FAILED, STALE, None)
         assert entry.given.status == "kept here"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MAX_COMMANDS", 2), ("MAX_BYTES", 1500)])
+async def test_what_stands_for_a_refused_one_changes_places_with_it_in_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    path = tmp_path / "x.outbox.sqlite"
+    async with open_desk(path, is_up=True) as desk:
+        refused = []
+        for status in ("first", "second"):
+            refused.append((await set_status(desk, status)).key)
+            await desk.keeper.refused(head(desk), STALE)
+        monkeypatch.setattr(outbox_keeper, bound, most)
+        with pytest.raises(OutboxFull):
+            await set_status(desk, "third")
+        third = given(orders.set_status, orderID=ORDER, status="third")
+        sent = await desk.keeper.submit(orders.set_status, third, drop=[refused[0], "no-such-key"])
+        assert list(desk.keeper.entries) == [refused[1], sent.key], "there is room in its place"
+        await desk.keeper.amend(sent.key, given(orders.set_status, orderID=ORDER, status="4"), drop=[refused[1]])
+        assert list(desk.keeper.entries) == [sent.key]
+    (kept,) = OutboxFile(path, DOMAIN).load()
+    assert kept.command.given.status == "4"  # type: ignore[attr-defined]
+
+
+async def test_what_waits_is_not_dropped() -> None:
+    async with open_desk(is_up=False) as desk:
+        first = await set_status(desk, "first")
+        second = given(orders.set_status, orderID=ORDER, status="second")
+        await desk.keeper.submit(orders.set_status, second, drop=[first.key])
+        await desk.keeper.drop([first.key])
+        assert desk.names == ["first", "second"]
 
 
 async def test_a_guard_may_name_what_was_seen_apart_from_what_is_shown() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_client.cart import Items, checked_items, line_id, merged, with_line
+from sync_client.cart import Items, beyond, checked_items, line_id, merged, with_line, with_lines
 from sync_client.errors import InvalidCommand
 
 COLA: dict[str, Any] = {"sku": "COLA", "name": "كولا", "quantity": 1, "unitPrice": "2.50"}
@@ -82,3 +82,33 @@ def test_what_is_no_item_is_told(wrong: dict[str, Any]) -> None:
         checked_items([COLA | wrong])
     with pytest.raises(InvalidCommand):
         checked_items([COLA] * 201)
+
+
+@pytest.mark.parametrize(
+    ("sold", "items", "left"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"b": 2}),
+        ({"a": 1}, {"a": 3}, {"a": 2}),  # one of the three is sold
+        ({"a": 3}, {"a": 1}, {}),
+        ({"a": 1}, {}, {}),
+        ({}, {"a": 1}, {"a": 1}),
+    ],
+)
+def test_what_was_sold_is_not_sold_again(sold: dict[str, int], items: dict[str, int], left: dict[str, int]) -> None:
+    assert quantities(beyond(cart(**sold), cart(**items))) == left
+
+
+def test_lines_without_an_id_are_told_apart_and_are_the_same_lines_for_everybody() -> None:
+    given = checked_items([COLA, COLA, COLA | {"name": "b"}])
+    mine, theirs = with_lines(given), with_lines(given)
+    assert mine == theirs
+    assert len({line_id(item) for item in mine}) == 3
+    more = (*mine, *cart(new=1))
+    assert merged(given, more, given) == merged(given, given, more) == more
+    assert beyond(given, more) == cart(new=1)
+
+
+def test_an_id_that_is_there_twice_is_one_lines_only() -> None:
+    twice = with_lines(checked_items([COLA | {"lineID": "x"}, COLA | {"lineID": "x"}, COLA | {"lineID": 7}]))
+    assert line_id(twice[0]) == "x"
+    assert len({line_id(item) for item in twice} - {""}) == 3
