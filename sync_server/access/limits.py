@@ -88,7 +88,7 @@ class Limits:
             raise Unavailable("The server has as many streams as it can serve.", retry_after_s=SERVER_FULL_RETRY_S)
         by_principal, by_address = self._streams_of_principal, self._streams_of_address
         if by_principal[principal] >= self._max_of_principal or by_address[address] >= self._max_of_address:
-            raise TooManyRequests("Too many streams at a time; close some.", retry_after_s=STREAM_RETRY_S)
+            raise _too_many_streams()
         self.streams += 1
         by_principal[principal] += 1
         by_address[address] += 1
@@ -96,10 +96,15 @@ class Limits:
     def end_stream(self, principal: str, address: str) -> None:
         """The opposite of ``begin_stream``."""
         self.streams -= 1
-        for counts, who in ((self._streams_of_principal, principal), (self._streams_of_address, address)):
-            counts[who] -= 1
-            if not counts[who]:
-                del counts[who]
+        _take_back(self._streams_of_principal, principal)
+        _take_back(self._streams_of_address, address)
+
+    def pass_stream(self, principal: str, to: str) -> None:
+        """Count a stream of *principal* as one of *to*. Raises TooManyRequests, and then nothing has changed."""
+        if self._streams_of_principal[to] >= self._max_of_principal and to != principal:
+            raise _too_many_streams()
+        self._streams_of_principal[to] += 1
+        _take_back(self._streams_of_principal, principal)
 
 
 class StreamLease:
@@ -115,11 +120,27 @@ class StreamLease:
         self._principal = principal
         self._address = address
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "StreamLease":
         self._limits.begin_stream(self._principal, self._address)
+        return self
+
+    def become(self, principal: str) -> None:
+        """It is *principal*'s from now on. Raises TooManyRequests, and then it stays whose it was."""
+        self._limits.pass_stream(self._principal, principal)
+        self._principal = principal
 
     def __exit__(self, *_: object) -> None:
         self._limits.end_stream(self._principal, self._address)
+
+
+def _too_many_streams() -> TooManyRequests:
+    return TooManyRequests("Too many streams at a time; close some.", retry_after_s=STREAM_RETRY_S)
+
+
+def _take_back(counts: Counter[str], who: str) -> None:
+    counts[who] -= 1
+    if not counts[who]:
+        del counts[who]
 
 
 _NAMES = {

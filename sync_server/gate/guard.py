@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope
 
+from sync_core.paths import STREAM_PATH
 from sync_core.problems import Problem
 from sync_server.access.caller import OPEN_CALLER, Caller
 from sync_server.access.limits import Limits, Rate, StreamLease, address_key
 from sync_server.accounts.authenticate import Authenticator
 from sync_server.accounts.routes import LOGIN_PATH
 from sync_server.api.webhooks import WEBHOOKS_PREFIX
-from sync_server.feed.stream import STREAM_PATH
 from sync_server.metrics import Metrics
 
 __all__ = ["Guard", "PublicPaths"]
@@ -70,50 +70,61 @@ class Guard:
         path: str = scope["path"]
         if path in self._public.uncounted:
             return receive
-        rate, address = _rate(scope), _address(scope)
-        self._limits.count_address(rate, address)
-        principal = None
+        rate = _rate(scope)
+        self._limits.count_address(rate, _address(scope))
         if path not in self._public:
             caller = await authenticator.caller(scope)
             scope["state"]["caller"] = caller
-            principal = _principal(caller)
-            self._limits.count_principal(rate, principal)
+            self._limits.count_principal(rate, _principal(caller))
         if scope["method"] in _SAFE_METHODS and scope["type"] != "websocket":
             return receive
-        return self._counted(receive, address, principal)
+        return self.counted(scope, receive)
 
-    def _counted(self, receive: Receive, address: str, principal: str | None) -> Receive:
-        """*receive*, which raises TooManyRequests once too many bytes came."""
+    def counted(self, scope: Scope, receive: Receive) -> Receive:
+        """*receive*, which raises TooManyRequests once too many bytes came: from an address, or, as soon as *scope*
+        says who calls, from a principal.
+        """
+        address = _address(scope)
 
         async def counted() -> Message:
             message = await receive()
             size_bytes = len(message.get("body") or message.get("text") or message.get("bytes") or b"")
             if size_bytes:
                 self._limits.count_address(Rate.BYTES, address, cost=size_bytes)
-                if principal is not None:
-                    self._limits.count_principal(Rate.BYTES, principal, cost=size_bytes)
+                caller = scope["state"].get("caller")
+                if caller is not None:
+                    self._limits.count_principal(Rate.BYTES, _principal(caller), cost=size_bytes)
             return message
 
         return counted
 
     def stream(self, scope: Scope) -> StreamLease:
-        """For a ``with`` block, in which a stream is open; entering it raises TooManyRequests, Unavailable."""
-        caller = scope["state"].get("caller")  # of a socket, who it is may only be said later
+        """For a ``with`` block, in which a stream is open; entering it raises TooManyRequests, Unavailable.
+
+        Of a socket, who it is may only be said later: until then it is its address's.
+        """
+        caller = scope["state"].get("caller")
         address = _address(scope)
         return self._limits.stream(_principal(caller) if caller is not None else address, address)
 
-    async def identify(self, scope: Scope, credential: str) -> Caller:
-        """Who shows *credential* over a socket that was opened without one. Raises Problem like ``admit``."""
+    async def identify(self, scope: Scope, credential: str, lease: StreamLease) -> None:
+        """Put who shows *credential* into the *scope* of a socket that was opened without one, and is counted by
+        *lease*: as theirs from now on.
+
+        Raises Problem like ``admit``, and then nothing has changed.
+        """
         if self._authenticator is None:
-            return OPEN_CALLER
+            scope["state"]["caller"] = OPEN_CALLER
+            return
         shown = {**scope, "headers": [(b"authorization", f"Bearer {credential}".encode())], "query_string": b""}
         try:
             caller = await self._authenticator.caller(shown)
             self._limits.count_principal(Rate.CONNECTS, _principal(caller))
+            lease.become(_principal(caller))
         except Problem as refusal:
             self._metrics.refusals.labels(str(refusal.status)).inc()
             raise
-        return caller
+        scope["state"]["caller"] = caller
 
 
 def _rate(scope: Scope) -> Rate:

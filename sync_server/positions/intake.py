@@ -9,14 +9,28 @@ whatever the vehicles report; and nobody is told a position twice, as would be i
 Who was away, or reads by polling, finds in the log where a vehicle was up to an interval ago. What makes that end
 where the vehicle did is ``_watch``: one that has gone quiet has its last position logged as well.
 
-Batches of a tenant follow each other, and the log has committed before what passes is sent, so a reader sees the
+Batches of a tenant follow each other, each sent and in the log before the next is stored, so a reader sees the
 positions of a vehicle in order; those of several processes differ by milliseconds, and ``at`` tells.
+
+Invariant: who is told a position may see the vehicle as it was at a moment after the position was stored; so nobody
+is told one that they could not have read from the store as well. Vehicles change hands while positions are under way,
+and the feed shows a position to whom it says that the vehicle is for. Therefore vehicles are looked up anew behind
+whatever takes time, and nothing is awaited between that look and the readers of this process. The ways through:
+
+    what happens to the vehicle        what becomes of the position
+    before the batch is judged         refused, if whoever says it does not see the vehicle any more
+    between that and ``put``           stored, and told to those whose vehicle it is now: it was there
+    between ``put`` and the look       the same
+    between the look and the readers   told to those whose vehicle it was: it was theirs when the position was stored
+    before the log commits             told to those whose it is in that very transaction (LogPositions)
+    while the log does not answer      told to those whose it is after that, by another look
+    it is deleted                      told to nobody; who reads the store forgets the place
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -34,17 +48,17 @@ from sync_server.log.base import EventLog, LogError
 from sync_server.log.group import Decision, View
 from sync_server.log.records import NewEvent, OutcomeKey, Reach, StoredDocument, StoredEvent
 from sync_server.positions.base import Place, PositionStore
+from sync_server.positions.lane import RETRY_AFTER_S, Lane, Report
 from sync_server.positions.vehicles import Vehicles, may_see
 
 __all__ = ["PERMISSION", "Intake", "location_of"]
 
 PERMISSION = "drive"
 BATCH_S = 0.1
-"""A reader is sent at most so many pieces a second by it; a screen has nothing of more."""
+"""A reader is sent at most so many pieces a second by it, unless there is too much for that; a screen has nothing of
+more."""
 MAX_BATCH = 500
-MAX_WAITING = 20_000
 QUIET_MS = 2000
-RETRY_AFTER_S = 2
 
 log = structlog.get_logger("sync_server.positions")
 
@@ -57,28 +71,6 @@ def location_of(place: Place) -> dict[str, Any]:
     if place.speed is not None:
         shown["speed"] = place.speed
     return shown | {"at": iso_from_ms(place.at_ms)}
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One position as somebody says it."""
-
-    caller: Caller
-    client_id: str | None
-    place: Place
-    done: "asyncio.Future[None]"
-
-    def refuse(self, reason: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(reason)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """What waits for one tenant, and the task that takes it."""
-
-    waiting: list[Report] = field(default_factory=list)
-    task: "asyncio.Task[None] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,33 +135,35 @@ class Intake:
         self._interval_ms = interval_ms
         self._wall_ms = wall_ms
         self._spawn = spawn
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
 
-    async def report(self, caller: Caller, place: Place, *, client_id: str | None = None) -> None:
-        """Take *place* in. When this returns it is stored and on its way, unless a newer one is there already.
+    async def report(self, caller: Caller, places: Sequence[Place], *, client_id: str | None = None) -> None:
+        """Take *places* in. When this returns each is stored and on its way, unless a newer one is there already.
 
-        Raises Forbidden, NotFound for a vehicle that the caller does not see, Unavailable.
+        Raises Forbidden; Unavailable; NotFound for vehicles that the caller does not see, with the others taken in.
         """
         caller.rights.require(PERMISSION)
-        lane = self._lanes.setdefault(caller.tenant, _Lane())
-        if len(lane.waiting) >= MAX_WAITING:
-            raise Unavailable("More positions come in than can be taken.", retry_after_s=RETRY_AFTER_S)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lane.waiting.append(Report(caller, client_id, place, done))
+        if not places:
+            return
+        done = asyncio.get_running_loop().create_future
+        reports = [Report(caller, client_id, place, done()) for place in places]
+        lane = self._lanes.setdefault(caller.tenant, Lane())
+        lane.add(reports)
         if lane.task is None:
             lane.task = self._spawn(self._drain(caller.tenant, lane))
-        await done
+        for outcome in await asyncio.gather(*(report.done for report in reports), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
-    async def _drain(self, tenant: str, lane: _Lane) -> None:
+    async def _drain(self, tenant: str, lane: Lane) -> None:
         try:
-            while lane.waiting:
-                await asyncio.sleep(BATCH_S)
-                reports, lane.waiting = lane.waiting[:MAX_BATCH], lane.waiting[MAX_BATCH:]
-                await self._take(tenant, reports)
+            while lane:
+                if len(lane) < MAX_BATCH:
+                    await asyncio.sleep(BATCH_S)
+                await self._take(tenant, lane.take(MAX_BATCH))
         finally:
             lane.task = None
-            _refuse(lane.waiting, _closing())
-            lane.waiting = []
+            _refuse(lane.take(len(lane)), _closing())
 
     async def _take(self, tenant: str, reports: Sequence[Report]) -> None:
         """One batch; whatever becomes of it, all of its callers are told."""
@@ -190,16 +184,7 @@ class Intake:
                 report.done.set_result(None)
 
     async def _settle(self, tenant: str, reports: Sequence[Report]) -> None:
-        vehicles = (await self._vehicles.known(tenant, {report.place.vehicle_id for report in reports})).vehicles
-        newest: dict[str, Report] = {}
-        for report in reports:
-            vehicle = vehicles.get(report.place.vehicle_id)
-            if vehicle is None or not may_see(report.caller, vehicle):
-                report.refuse(NotFound(f"There is no vehicle {report.place.vehicle_id[:80]}."))
-                continue
-            other = newest.get(vehicle.id)
-            if other is None or report.place.at_ms > other.place.at_ms:
-                newest[vehicle.id] = report
+        newest = self._judged(reports, await self._found(tenant, {report.place.vehicle_id for report in reports}))
         stored = await self.store.put(
             tenant,
             [report.place for report in newest.values()],
@@ -211,13 +196,49 @@ class Intake:
             for place in stored.newer
             if (report := newest[place.vehicle_id])
         }
-        due = {place.vehicle_id: sightings.pop(place.vehicle_id) for place in stored.due}
-        if due and not await self._logged(tenant, list(due.values())):
-            sightings |= due  # they pass as well, and are due again after the interval
+        due = [sightings.pop(place.vehicle_id) for place in stored.due]
+        # Neither waits for the other, which may take seconds; and each is done, whatever becomes of the other.
+        outcomes = await asyncio.gather(
+            self._pass(tenant, sightings.values()), self._log_or_pass(tenant, due), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    def _judged(self, reports: Sequence[Report], vehicles: Mapping[str, StoredDocument]) -> dict[str, Report]:
+        """By vehicle the newest of those *reports* whose caller sees it; the others are refused."""
+        newest: dict[str, Report] = {}
+        for report in reports:
+            vehicle = vehicles.get(report.place.vehicle_id)
+            if vehicle is None or not may_see(report.caller, vehicle):
+                report.refuse(NotFound(f"There is no vehicle {report.place.vehicle_id[:80]}."))
+                continue
+            other = newest.get(vehicle.id)
+            if other is None or report.place.at_ms > other.place.at_ms:
+                newest[vehicle.id] = report
+        return newest
+
+    async def _found(self, tenant: str, vehicle_ids: Iterable[str]) -> dict[str, StoredDocument]:
+        return (await self._vehicles.known(tenant, vehicle_ids)).vehicles
+
+    async def _pass(self, tenant: str, sightings: Collection[Sighting]) -> None:
+        """Send *sightings* to who is live and sees their vehicles now: looked up here, since time has passed."""
+        if not sightings:
+            return
+        vehicles = await self._found(tenant, [one.place.vehicle_id for one in sightings])
         now_ms = self._wall_ms()
-        passing = [StoredEvent(0, now_ms, *one.event(vehicles[vehicle])) for vehicle, one in sightings.items()]
-        if passing:
-            await self._feed.signal(tenant, passing)
+        events = [
+            StoredEvent(0, now_ms, *one.event(vehicle))
+            for one in sightings
+            if (vehicle := vehicles.get(one.place.vehicle_id)) is not None
+        ]
+        if events:
+            await self._feed.signal(tenant, events)
+
+    async def _log_or_pass(self, tenant: str, due: Sequence[Sighting]) -> None:
+        """Put *due* into the log, or let them pass as well: they are due again after the interval."""
+        if due and not await self._logged(tenant, due):
+            await self._pass(tenant, due)
 
     async def _logged(self, tenant: str, due: Sequence[Sighting]) -> bool:
         """Put *due* into the log; False if that cannot be done now."""

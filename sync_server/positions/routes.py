@@ -18,12 +18,12 @@ from sync_core.cursor import Cursor
 from sync_core.domain.places import Position
 from sync_core.domain.vehicles import Vehicle
 from sync_core.faults import faults_of
+from sync_core.paths import PREFIX
 from sync_core.problems import FieldError, InvalidRequest, Unavailable, Unprocessable
 from sync_core.times import ms_from_datetime
 from sync_server.access.caller import Caller, caller_of
 from sync_server.api.body import client_id_of, json_body
 from sync_server.api.paging import Query
-from sync_server.api.paths import PREFIX
 from sync_server.log.base import EventLog, LogError
 from sync_server.log.records import StoredDocument
 from sync_server.positions.base import Found, Place, PositionStore
@@ -87,7 +87,7 @@ class Positions:
         caller, client_id = caller_of(http.scope), client_id_of(http)
         caller.rights.require(PERMISSION)  # before the body is looked at
         place = place_of(http.path_params["vehicleID"], await json_body(http), now_ms=self._wall_ms())
-        await self._intake.report(caller, place, client_id=client_id)
+        await self._intake.report(caller, [place], client_id=client_id)
         return _answer({"vehicleID": place.vehicle_id, "location": location_of(place)})
 
     async def locations(self, http: Request) -> Response:

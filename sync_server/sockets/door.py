@@ -7,15 +7,16 @@ Before it accepts, a refusal is an HTTP answer with its status and a problem doc
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from sync_core.problems import NotFound, Problem, Unauthorized, Unavailable
-from sync_server.access.caller import Caller
+from sync_core.problems import InternalError, NotFound, Problem, Unauthorized, Unavailable
+from sync_server.access.limits import StreamLease
 from sync_server.api.problem import problem_response
 from sync_server.feed.feed import Feed
 from sync_server.sockets.limits import SocketLimits
@@ -39,21 +40,22 @@ class SocketRoute:
     late: bool = False
 
 
-class Gate(Protocol):
-    """What the door needs of gate/guard.py."""
+class Guard(Protocol):
+    """What the door needs of gate/guard.py, which stands above it."""
 
     async def admit(self, scope: Scope, receive: Receive) -> Receive: ...
-    async def identify(self, scope: Scope, credential: str) -> Caller: ...
-    def stream(self, scope: Scope) -> AbstractContextManager[None]: ...
+    def counted(self, scope: Scope, receive: Receive) -> Receive: ...
+    async def identify(self, scope: Scope, credential: str, lease: StreamLease) -> None: ...
+    def stream(self, scope: Scope) -> StreamLease: ...
 
 
 class Sockets:
     """All sockets of this process."""
 
-    def __init__(self, routes: Iterable[SocketRoute], *, feed: Feed, gate: Gate, origins: Origins) -> None:
+    def __init__(self, routes: Iterable[SocketRoute], *, feed: Feed, guard: Guard, origins: Origins) -> None:
         self.routes = {route.path: route for route in routes}
         self._feed = feed
-        self._gate = gate
+        self._guard = guard
         self._origins = origins
         self._open: Counter[str] = Counter()
 
@@ -67,8 +69,9 @@ class Sockets:
         socket: Socket | None = None
         try:
             route, receive = await self._admit(scope, receive)
-            with self._gate.stream(scope), self._counted(route):
-                socket = Socket(scope, receive, send, feed=self._feed, gate=self._gate, limits=route.limits)
+            with self._guard.stream(scope) as lease, self._counted(route):
+                identify = partial(self._guard.identify, scope, lease=lease)
+                socket = Socket(scope, receive, send, feed=self._feed, identify=identify, limits=route.limits)
                 self._feed.guests.add(socket)
                 await self._talk(route, socket)
         except Problem as problem:
@@ -90,12 +93,12 @@ class Sockets:
             raise NotFound(f"There is no socket at {scope['path'][:200]}.")
         self._origins.check(scope)
         try:
-            return route, await self._gate.admit(scope, receive)
+            return route, await self._guard.admit(scope, receive)
         except Unauthorized:
             # A cookie may just be stale. But whoever shows something on purpose is told that it is no good.
             if not route.late or _shows_credential(scope):
                 raise
-        return route, receive
+        return route, self._guard.counted(scope, receive)
 
     @contextmanager
     def _counted(self, route: SocketRoute) -> Iterator[None]:
@@ -123,12 +126,8 @@ class Sockets:
         except Exception:
             log.exception("socket_failed", path=route.path)
             if not socket.accepted:
-                raise _Bug("This is a fault of the server.") from None
+                raise InternalError("This is a fault of the server.") from None
             await socket.end("INTERNAL", "This is a fault of the server.")
-
-
-class _Bug(Problem):
-    status = 500
 
 
 def _shows_credential(scope: Scope) -> bool:

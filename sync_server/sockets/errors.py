@@ -16,10 +16,10 @@ silence; 1002 and 1007 for what breaks the protocol; 1011 for a ping without a p
 """
 
 from sync_core.problems import Problem
+from sync_server.feed.socket_connection import GOING_AWAY
 
-__all__ = ["CLOSE_CODES", "GOING_AWAY", "INTERNAL", "POLICY_VIOLATION", "TOO_LARGE", "code_of"]
+__all__ = ["CLOSE_CODES", "ERROR_CODES", "GOING_AWAY", "INTERNAL", "POLICY_VIOLATION", "TOO_LARGE", "code_of"]
 
-GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 TOO_LARGE = 1009
 INTERNAL = 1011
@@ -40,6 +40,10 @@ _CODES = {
     429: "RATE_LIMITED",
     503: "UNAVAILABLE",
 }
+
+
+ERROR_CODES = frozenset({*_CODES.values(), "INTERNAL"})
+"""All of them; a protocol may have more."""
 
 
 def code_of(problem: Problem) -> str:

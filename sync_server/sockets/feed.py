@@ -4,6 +4,7 @@ Each event is one text message, its envelope; so are the feed's own (``{"id", "e
 ``{"id"}`` alone moves the cursor on. A client may say ``{"eventType": "ping"}``, and nothing else.
 """
 
+from sync_core.paths import FEED_SOCKET_PATH
 from sync_server.feed.admission import Admission
 from sync_server.feed.feed import Feed
 from sync_server.feed.framing import MESSAGES
@@ -12,9 +13,7 @@ from sync_server.sockets.door import SocketRoute
 from sync_server.sockets.limits import SocketLimits
 from sync_server.sockets.socket import Socket
 
-__all__ = ["FEED_SOCKET_PATH", "feed_route"]
-
-FEED_SOCKET_PATH = "/api/v1/sync/ws"
+__all__ = ["feed_route"]
 MESSAGES_PER_S = 10
 
 

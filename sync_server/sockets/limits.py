@@ -46,7 +46,7 @@ class Verdict(enum.Enum):
 
 
 class MessageRate:
-    """The messages of one client, in windows of a second. *now* is monotonic."""
+    """The messages of one client, or what they hold, in windows of a second. *now* is monotonic."""
 
     def __init__(self, per_s: int, *, now: Callable[[], float] = monotonic) -> None:
         self._per_s = per_s
@@ -56,10 +56,14 @@ class MessageRate:
 
     def judge(self, size_bytes: int) -> Verdict:
         """Count a message of *size_bytes*."""
+        return self.count(1 + size_bytes // UNIT_BYTES)
+
+    def count(self, cost: int) -> Verdict:
+        """Count something that is worth *cost* messages."""
         now_s = self._now()
         if now_s >= self._ends_s:
             self._ends_s, self._count = now_s + 1.0, 0
-        self._count += 1 + size_bytes // UNIT_BYTES
+        self._count += cost
         if self._count <= self._per_s:
             return Verdict.ACCEPTED
         return Verdict.REFUSED if self._count <= 2 * self._per_s else Verdict.FLOOD

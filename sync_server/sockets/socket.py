@@ -22,9 +22,9 @@ every envelope of the filter that this caller may see, and the feed's own (``con
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from time import time, time_ns
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic_core import from_json, to_json
 from starlette.types import Receive, Scope, Send
@@ -45,30 +45,26 @@ from sync_server.feed.view import Sight, View
 from sync_server.sockets.errors import CLOSE_CODES, GOING_AWAY, POLICY_VIOLATION, code_of
 from sync_server.sockets.limits import MessageRate, SocketLimits, Verdict
 
-__all__ = ["TOO_LARGE_EXTENSION", "Gate", "Socket", "SocketLost"]
+__all__ = ["TOO_LARGE_EXTENSION", "Socket", "SocketLost"]
 
 MAX_AGE_S = 86_400.0
 """Of a socket that speaks a protocol of its own: a day, if its caller's access lasts so long."""
 TOO_LARGE_EXTENSION = "order_sync.too_large"
 """What to say to who sends too much, for socket_protocol.py, which is the one to notice."""
 
+Identify = Callable[[str], Awaitable[None]]
+"""Puts who shows a credential after the handshake into the socket's scope. Raises Problem."""
+
 
 class SocketLost(Exception):
     """The client is gone, or does not read. The door ends the protocol with it; nobody else needs to catch it."""
-
-
-class Gate(Protocol):
-    """What the sockets need of gate/guard.py."""
-
-    async def identify(self, scope: Scope, credential: str) -> Caller:
-        """Who shows *credential* after the handshake. Raises Problem."""
 
 
 class Socket:
     """See the module. Made by the door. *kind_key* is where messages have their type."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, feed: Feed, gate: Gate, limits: SocketLimits
+        self, scope: Scope, receive: Receive, send: Send, *, feed: Feed, identify: Identify, limits: SocketLimits
     ) -> None:
         self.scope = scope
         self.kind_key = "type"
@@ -76,7 +72,7 @@ class Socket:
         self._receive = receive
         self._send = send
         self._feed = feed
-        self._gate = gate
+        self._identify = identify
         self._limits = limits
         self._rate = MessageRate(limits.messages_per_s)
         self._connection: Connection | None = None
@@ -122,7 +118,7 @@ class Socket:
             await self.end("UNAUTHORIZED", 'Say first who you are: {"type": "connect", "token": "..."}.')
             return None
         try:
-            self.scope["state"]["caller"] = await self._gate.identify(self.scope, token)
+            await self._identify(token)
         except Problem as problem:
             await self.end(code_of(problem), problem.detail)
             return None

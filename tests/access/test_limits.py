@@ -81,6 +81,36 @@ def test_a_stream_that_fails_is_given_back() -> None:
         pass
 
 
+def test_a_stream_may_become_a_principals_and_is_given_back_by_whom_it_is_then() -> None:
+    limited = limits(streams_per_principal=1, streams_per_address=2)
+    with limited.stream("a", "a") as lease:
+        with pytest.raises(TooManyRequests), limited.stream("a", "b"):
+            pass
+        lease.become("ann")
+        lease.become("ann")
+        with pytest.raises(TooManyRequests), limited.stream("ann", "b"):
+            pass
+        with limited.stream("a", "a"):
+            assert limited.streams == 2
+            with pytest.raises(TooManyRequests), limited.stream("bob", "a"):
+                pass
+    with limited.stream("a", "a"), limited.stream("ann", "b"):
+        pass
+    assert limited.streams == 0
+
+
+def test_a_stream_that_may_not_become_a_principals_stays_what_it_was() -> None:
+    limited = limits(streams_per_principal=1)
+    with limited.stream("ann", "b"), limited.stream("a", "a") as lease:
+        with pytest.raises(TooManyRequests):
+            lease.become("ann")
+        with pytest.raises(TooManyRequests), limited.stream("a", "c"):
+            pass
+    with limited.stream("a", "a"), limited.stream("ann", "a"):
+        pass
+    assert limited.streams == 0
+
+
 def test_a_full_server_says_so_to_everybody() -> None:
     limited = limits(streams=1)
     with limited.stream("ann", "a"), pytest.raises(Unavailable) as caught, limited.stream("bob", "b"):

@@ -127,6 +127,70 @@ async def test_metres_count(store: PositionStore) -> None:
     assert [one.distance_m for one in found] == pytest.approx([0, 1, 2, 3], abs=0.01)
 
 
+@pytest.mark.parametrize("within_m", [HALF_ROUND_M, HALF_ROUND_M + 1, 1e9])
+async def test_a_circle_as_large_as_the_earth_or_larger_holds_all_of_it(store: PositionStore, within_m: float) -> None:
+    here, over = Place("here", 35.5, 33.9, NOW_MS), Place("over", -144.5, -33.9, NOW_MS)
+    north, south = Place("north", 0.0, 90.0, NOW_MS), Place("south", 0.0, -90.0, NOW_MS)
+    await put(store, over, south, north, here)
+    for limit in (4, 100):
+        found = await store.near("default", 35.5, 33.9, within_m=within_m, limit=limit)
+        assert [one.place for one in found] == [here, north, south, over]
+        assert [one.distance_m / HALF_ROUND_M * 180 for one in found] == pytest.approx([0, 56.1, 123.9, 180])
+
+
+@pytest.mark.parametrize(
+    ("center", "antipode"),
+    [
+        ((0.0, 0.0), (180.0, 0.0)),
+        ((0.0, 0.0), (-180.0, 0.0)),
+        ((-90.0, 45.0), (90.0, -45.0)),
+        ((7.0, 90.0), (0.0, -90.0)),
+    ],
+)
+async def test_the_antipode_is_at_the_edge(
+    store: PositionStore, center: tuple[float, float], antipode: tuple[float, float]
+) -> None:
+    await put(store, place("v1", *antipode))
+    (found,) = await store.near("default", *center, within_m=HALF_ROUND_M, limit=9)
+    assert found.distance_m == pytest.approx(HALF_ROUND_M, abs=0.5)
+    assert found.distance_m <= HALF_ROUND_M
+    assert await store.near("default", *center, within_m=HALF_ROUND_M - 1000, limit=9) == []
+
+
+async def test_around_a_pole_all_longitudes_are_near_each_other(store: PositionStore) -> None:
+    step = math.degrees(1 / EARTH_RADIUS_M)
+    for pole in (90.0, -90.0):
+        off = math.copysign(step, -pole)
+        ring = [Place(f"v{lon}", float(lon), pole + 100 * off, NOW_MS) for lon in range(-180, 180, 45)]
+        await put(store, *ring, tenant=f"ring{pole}")
+        at_pole = await store.near(f"ring{pole}", 12.0, pole, within_m=101, limit=100)
+        assert [one.distance_m for one in at_pole] == pytest.approx([100] * len(ring), abs=0.1)
+        over_it = await store.near(f"ring{pole}", 0.0, pole + 100 * off, within_m=200.5, limit=100)
+        assert [one.place.vehicle_id for one in over_it[:1] + over_it[-1:]] == ["v0", "v-180"]
+        assert over_it[-1].distance_m == pytest.approx(200, abs=0.1)
+        assert await store.near(f"ring{pole}", 12.0, pole, within_m=99, limit=100) == []
+
+
+async def test_the_180th_meridian_is_no_seam(store: PositionStore) -> None:
+    metre = math.degrees(1 / EARTH_RADIUS_M)
+    east, on, west = (
+        Place("e", -180 + metre, 0, NOW_MS),
+        Place("on", -180.0, 0, NOW_MS),
+        Place("w", 180 - metre, 0, NOW_MS),
+    )
+    await put(store, east, on, west)
+    for lon, expected in (
+        (180 - 2 * metre, {"w": 1, "on": 2, "e": 3}), (-180 + 2 * metre, {"e": 1, "on": 2, "w": 3}),
+        (180.0, {"on": 0, "e": 1, "w": 1}), (-180.0, {"on": 0, "e": 1, "w": 1}),
+    ):  # fmt: skip
+        found = await store.near("default", lon, 0.0, within_m=3.5, limit=9)
+        assert {one.place.vehicle_id: one.distance_m for one in found} == pytest.approx(expected, abs=0.01)
+        assert [one.distance_m for one in found] == sorted(one.distance_m for one in found)
+    assert {
+        one.place.vehicle_id for one in await store.near("default", 180 - 2 * metre, 0.0, within_m=1.5, limit=9)
+    } == {"w"}
+
+
 async def test_tenants_do_not_see_each_other(store: PositionStore) -> None:
     await put(store, place("v1"), tenant="a")
     await put(store, place("v1", lon=0), tenant="b")

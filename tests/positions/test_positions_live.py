@@ -251,7 +251,7 @@ async def test_what_cannot_be_logged_now_passes_and_is_due_again(start_sqlite: S
         )
         async with watching(served) as positions:
             for lon in (1, 2):
-                await intake.report(OPEN_CALLER, Place("v1", lon, 0, at_ms=lon))
+                await intake.report(OPEN_CALLER, [Place("v1", lon, 0, at_ms=lon)])
                 assert await next_lon(positions) == ("v1", lon, False)
         (due,) = await store.overdue("default", now_ms=next(clock), interval_ms=1000, quiet_ms=0)
         assert due.lon == 2

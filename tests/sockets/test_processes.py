@@ -36,6 +36,7 @@ async def publish(server: SyncServer, *numbers: int) -> None:
         assert (await http.post("/api/v1/sync/events", json=body)).status_code == 201
 
 
+@pytest.mark.alone
 async def test_sigterm_says_goodbye_to_sockets_and_the_process_ends_in_time(server: SyncServer) -> None:
     async with socket(server.port) as first, socket(server.port) as second:
         for client in (first, second):

@@ -4,11 +4,14 @@ import asyncio
 import sys
 import textwrap
 import time
+from contextlib import suppress
+from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 import pytest
+from websockets.frames import Frame, Opcode
 
-from sync_server.socket_protocol import PIECE_BYTES, BoundedSocketProtocol
+from sync_server.socket_protocol import MAX_UNREAD_BYTES, PIECE_BYTES, BoundedSocketProtocol
 from sync_server.sockets.socket import Socket
 from tests.feed.conftest import Start
 from tests.serving import stage_change
@@ -151,6 +154,33 @@ async def test_who_neither_reads_nor_answers_pings_is_cut(start_sqlite: Start) -
             registry = served.application.feed.metrics.registry
             await eventually(lambda: registry.get_sample_value("sync_sockets", {"path": PATH}) == 1)
             await eventually(lambda: registry.get_sample_value("sync_sockets", {"path": PATH}) == 0)
+
+
+async def test_answers_to_pings_do_not_pile_up_for_who_does_not_read(start_sqlite: Start) -> None:
+    """Each ping is answered at once; unbounded, a client that only sends them fills the server's memory with it."""
+    deaf, ping = Deaf(), Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
+    deaf.listen.set()
+    async with start_sqlite() as served:
+        serve_at(served, deaf)
+        async with raw_socket(served.port, PATH) as (reader, writer):
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+            await eventually(lambda: deaf.socket is not None)
+            assert deaf.socket is not None
+            protocol, sent = protocol_of(deaf.socket), 0
+            for end, size in ((protocol.transport, SO_SNDBUF), (writer, SO_RCVBUF)):  # the network holds megabytes
+                end.get_extra_info("socket").setsockopt(SOL_SOCKET, size, 256 * 1024)
+            while not (protocol.read_paused and protocol._is_unread):
+                writer.write(ping * 1000)
+                sent += 1000
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(writer.drain(), 0.05)
+                assert protocol.transport.get_write_buffer_size() < 2 * MAX_UNREAD_BYTES
+            reader._transport.resume_reading()  # type: ignore[attr-defined]
+            writer.write(text(b'{"type": "ping"}'))
+            async with asyncio.timeout(30):
+                pongs = await reader.readexactly(sent * (2 + 125))
+                assert pongs.count(b"\x8a\x7d") == sent
+                assert b"pong" in await reader.read(1000)
 
 
 FLOOD = """
