@@ -1,7 +1,8 @@
 """All tenants' hubs of one process, and what they share: the doorbell, the safety poll, the clock, the end.
 
 Everything runs in one task group, which ``run`` holds open. Nothing here grows with readers: one change
-stream, one query a second over the heads of the tenants that have a hub.
+stream, one query a second over the heads of the tenants that have a hub. A tenant has one from its first reader on
+until nobody has asked for it in a while.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from sync_server.access.caller import Caller
 from sync_server.access.rights import AccessTable
 from sync_server.feed.control import Goodbye
 from sync_server.feed.hub import FeedSettings, Hub
+from sync_server.feed.memory import Memory
 from sync_server.feed.turns import Turns
 from sync_server.log.base import Bell, EventLog, LogError
 from sync_server.log.group import Committed
@@ -34,6 +36,8 @@ LOG_LOST_HEARTBEATS = 3
 LOG_LOST_SPREAD_S = 60.0
 DRAIN_STEP_S = 0.05
 RETRY_AFTER_S = 2
+UNUSED_HUB_S = 120.0
+"""Longer than any request takes between asking for a hub and using it, and than most clients stay away."""
 
 log = structlog.get_logger("sync_server.feed")
 
@@ -71,6 +75,7 @@ class Feed:
         self._registry = registry
         self._table = AccessTable(registry, domain)
         self._turns = Turns()
+        self._memory = Memory(window_bytes=settings.window_bytes)
         self._is_writing = is_writing
         self._hubs: dict[str, Hub] = {}
         self._opening: dict[str, asyncio.Task[Hub]] = {}
@@ -121,6 +126,7 @@ class Feed:
         """The tenant's hub, opened at first use. Raises Unavailable if the log does not answer in 2 s."""
         hub = self._hubs.get(tenant)
         if hub is not None:
+            hub.used_s = hub.now()
             return hub
         opening = self._opening.get(tenant)
         if opening is None:
@@ -146,6 +152,7 @@ class Feed:
             registry=self._registry,
             table=self._table,
             settings=self.settings,
+            memory=self._memory,
             metrics=self.metrics,
             turns=self._turns,
             spawn=self.spawn,
@@ -235,7 +242,8 @@ class Feed:
 
     async def _look(self) -> None:
         """One look at the bounds of all tenants that have a hub."""
-        seqs = {tenant: hub.tail.seq for tenant, hub in self._hubs.items()}
+        hubs = dict(self._hubs)
+        seqs = {tenant: hub.tail.seq for tenant, hub in hubs.items()}
         try:
             bounds = await self._log.bounds(seqs)
         except LogError as exc:
@@ -248,7 +256,7 @@ class Feed:
             self._log_failing = False
             self._read_s = asyncio.get_running_loop().time()
             for tenant, found in bounds.items():
-                self._hubs[tenant].tail.observe(found, seq_before=seqs[tenant])
+                hubs[tenant].tail.observe(found, seq_before=seqs[tenant])
 
     async def _keep_time(self) -> None:
         """Heartbeats, ages, and a spread goodbye where the log is gone for good."""
@@ -258,12 +266,22 @@ class Feed:
             await asyncio.sleep(step_s)
             for hub in list(self._hubs.values()):
                 hub.clock.sweep()
+            self._close_unused()
             lost_steps = lost_steps + 1 if self.log_lost else 0
             if lost_steps:
                 steps_left = max(LOG_LOST_SPREAD_S / step_s - lost_steps, 1)
                 self._close_some(1 / steps_left, Goodbye.LOG_UNAVAILABLE, retry_ms=(10_000, 30_000))
             self.metrics.tail_age.set(self.tail_age_s)
             self.metrics.channels.set(sum(len(hub.channels) for hub in self._hubs.values()))
+
+    def _close_unused(self) -> None:
+        """A tenant that nobody reads costs neither memory nor a part of the query."""
+        for tenant, hub in list(self._hubs.items()):
+            if hub.in_use:
+                hub.used_s = hub.now()
+            elif hub.now() - hub.used_s > UNUSED_HUB_S:
+                del self._hubs[tenant]
+                hub.close()
 
     def _close_some(self, share: float, reason: Goodbye, *, retry_ms: tuple[int, int]) -> None:
         for hub in list(self._hubs.values()):

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from sync_core.events import EventRegistry
+from sync_core.paths import SNAPSHOT_PATH
+from sync_core.problems import Unavailable
 from sync_server.access.caller import Caller
 from sync_server.access.rights import AccessTable
 from sync_server.feed.channel import Channel, ChannelIndex
@@ -22,6 +24,7 @@ from sync_server.feed.clock import REJOIN_MS, Clock
 from sync_server.feed.connection import Chunk
 from sync_server.feed.control import Goodbye, Reset
 from sync_server.feed.framing import Framing
+from sync_server.feed.memory import Memory
 from sync_server.feed.newest import Newest
 from sync_server.feed.reader import Reader
 from sync_server.feed.replays import Replays
@@ -38,8 +41,6 @@ FLUSH_INTERVAL_S = 0.005
 """Under load flushes are at least this far apart, so that what arrives meanwhile leaves in one piece."""
 FLUSH_BYTES = 1024 * 1024
 """So much pending leaves at once: a flush's pieces are in memory twice."""
-SNAPSHOT_PATH = "/api/v1/sync/snapshot"
-"""Where a reader whose cursor leads nowhere finds the current state."""
 
 log = structlog.get_logger("sync_server.feed")
 
@@ -75,6 +76,7 @@ class Hub:
         registry: EventRegistry,
         table: AccessTable,
         settings: FeedSettings,
+        memory: Memory,
         metrics: Metrics,
         turns: Turns,
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
@@ -100,14 +102,18 @@ class Hub:
             bounds,
             event_log=event_log,
             table=table,
-            window_bytes=settings.window_bytes,
+            memory=memory,
             metrics=metrics,
             spawn=spawn,
             is_writing=is_writing,
             arrived=self._spread,
             restarted=self._restart,
         )
-        self.replays = Replays(max_bytes=settings.window_bytes // 4)
+        self._memory = memory
+        self.replays = Replays(memory.replays)
+        self.used_s = self.now()
+        """When somebody last asked for it, or was still there (monotonic)."""
+        self.closed = False
         self.flushed = self.tail.seq
         self._dirty: list[Channel] = []
         self._pending_bytes = 0
@@ -154,7 +160,7 @@ class Hub:
         self._dirty.clear()
         self._pending_bytes = 0
         self.flushed = self.tail.seq
-        self.replays.clear()
+        self.replays = Replays(self._memory.replays)
         self.wake_polls()
         for reader in list(self.readers):
             try:
@@ -245,7 +251,12 @@ class Hub:
         }
 
     def admit(self, reader: Reader, *, lifetime_s: float, farewell: Goodbye = Goodbye.MAX_AGE) -> None:
-        """*reader* is one of ours from here on, for *lifetime_s* at most, and is then told *farewell*."""
+        """*reader* is one of ours from here on, for *lifetime_s* at most, and is then told *farewell*.
+
+        Raises Unavailable if it has taken so long to come that the hub is closed.
+        """
+        if self.closed:
+            raise Unavailable("The stream took too long to begin.", retry_after_s=0)
         self.readers.add(reader)
         if reader.view.caller.credential:
             self._newcomers.add(reader)
@@ -292,6 +303,18 @@ class Hub:
         found = {reader.view.caller for reader in self._newcomers} | set(self.polls.values())
         self._newcomers.clear()
         return found
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody is being sent something."""
+        return bool(self.readers or self.polls)
+
+    def close(self) -> None:
+        """Nobody has been here for long: keep nothing in memory, follow the log no more."""
+        self.closed = True
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self.tail.close()
 
     def forget(self, reader: Reader) -> None:
         """*reader* is gone."""

@@ -5,11 +5,11 @@ Pages begin at multiples of PAGE_EVENTS, so that 5,000 readers that come back wi
 """
 
 import asyncio
-from collections import OrderedDict
 
 from sync_core.problems import SyncError
 from sync_server.access.rights import AccessTable
-from sync_server.feed.window import EVENT_OVERHEAD_BYTES, FeedEvent, encode, piece
+from sync_server.feed.memory import Kept
+from sync_server.feed.window import FeedEvent, encode, piece, size_of
 from sync_server.log.base import EventLog
 from sync_server.metrics import Metrics
 
@@ -24,7 +24,7 @@ class Hole(SyncError):
 
 
 class LogPages:
-    """Pages of one epoch of one tenant's log; the last used ones are kept, up to *max_bytes*."""
+    """Pages of one epoch of one tenant's log, among those of all tenants that are *kept*."""
 
     def __init__(
         self,
@@ -33,17 +33,15 @@ class LogPages:
         epoch: str,
         *,
         table: AccessTable,
-        max_bytes: int,
+        kept: Kept[list[FeedEvent]],
         metrics: Metrics,
     ) -> None:
         self._log = event_log
         self._table = table
         self._tenant = tenant
         self._epoch = epoch
-        self._max_bytes = max_bytes
         self._metrics = metrics
-        self._size_bytes = 0
-        self._kept: OrderedDict[int, list[FeedEvent]] = OrderedDict()
+        self._kept = kept
         self._reading: dict[int, asyncio.Task[list[FeedEvent]]] = {}
 
     async def after(self, seq: int, *, floor: int) -> list[FeedEvent]:
@@ -67,9 +65,8 @@ class LogPages:
 
     async def _page(self, start: int) -> list[FeedEvent]:
         """The page after *start*, kept or read."""
-        page = self._kept.get(start)
+        page = self._kept.get((self, start))
         if page is not None:
-            self._kept.move_to_end(start)
             self._metrics.replays.labels("pages").inc()
             return page
         reading = self._reading.get(start)
@@ -88,18 +85,7 @@ class LogPages:
             if not rows or rows[0].seq != start + 1 or rows[-1].seq != start + len(rows):
                 raise Hole(f"tenant {self._tenant}: no event {start + 1}")
             page = piece([encode(self._epoch, row, self._table) for row in rows], max_bytes=PAGE_BYTES)
-            self._keep(start, page)
+            self._kept.keep((self, start), page, size_bytes=sum(map(size_of, page)))
             return page
         finally:
             del self._reading[start]
-
-    def _keep(self, start: int, page: list[FeedEvent]) -> None:
-        self._kept[start] = page
-        self._size_bytes += _size(page)
-        while self._size_bytes > self._max_bytes and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._size_bytes -= _size(oldest)
-
-
-def _size(page: list[FeedEvent]) -> int:
-    return sum(len(event.block) + EVENT_OVERHEAD_BYTES for event in page)

@@ -5,12 +5,13 @@ SPAN at the latest, and from there on those who see the same are sent the very s
 them must not have something that another one must, is no such piece: events for single persons, samples, echoes.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sync_server.access.rights import PERSON, Access
+from sync_core.labels import PERSON
+from sync_server.access.rights import Access
 from sync_server.feed.framing import Framing
+from sync_server.feed.memory import Kept
 from sync_server.feed.view import Sight, View
 from sync_server.feed.window import FeedEvent
 
@@ -18,8 +19,6 @@ __all__ = ["SPAN", "Replay", "Replays", "end_of_piece", "is_meeting_place"]
 
 SPAN = 128
 """Events. Pieces that are shared begin and end at multiples of it, if they are not cut by their bytes before."""
-Place = tuple[Sight, Framing, int]
-"""What is seen, in which form, from behind which seq on."""
 
 
 class Replay(NamedTuple):
@@ -33,20 +32,16 @@ class Replay(NamedTuple):
 
 
 class Replays:
-    """The pieces of one epoch that were used last, up to *max_bytes*."""
+    """The pieces of one epoch of one tenant's log, among those of all that are *kept*."""
 
-    def __init__(self, *, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._size_bytes = 0
-        self._kept: OrderedDict[Place, Replay] = OrderedDict()
+    def __init__(self, kept: Kept[Replay]) -> None:
+        self._kept = kept
 
     def after(self, cursor: int, *, sight: Sight, framing: Framing, view: View) -> Replay | None:
         """What a reader with that *view*, one of those who share *sight*, is sent next; None if that is not here."""
-        place = (sight, framing, cursor)
-        replay = self._kept.get(place)
+        replay = self._kept.get((self, sight, framing, cursor))
         if replay is None or (view.client_id is not None and view.echo in replay.causes):
             return None
-        self._kept.move_to_end(place)
         return replay
 
     def keep(
@@ -65,18 +60,8 @@ class Replays:
         causes = frozenset((event.client_id, event.principal) for event in events if event.client_id is not None)
         if any(_is_uneven(event) for event in events) or (view.client_id is not None and view.echo in causes):
             return
-        place = (sight, framing, cursor)
-        replaced = self._kept.pop(place, None)
-        self._kept[place] = Replay(body, deliveries, events[-1].seq, causes)
-        self._size_bytes += len(body) - (0 if replaced is None else len(replaced.body))
-        while self._size_bytes > self._max_bytes and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._size_bytes -= len(oldest.body)
-
-    def clear(self) -> None:
-        """Their log is gone."""
-        self._kept.clear()
-        self._size_bytes = 0
+        replay = Replay(body, deliveries, events[-1].seq, causes)
+        self._kept.keep((self, sight, framing, cursor), replay, size_bytes=len(body))
 
 
 def end_of_piece(cursor: int) -> int:

@@ -17,6 +17,7 @@ import structlog
 
 from sync_server.access.rights import AccessTable
 from sync_server.feed.control import Reset
+from sync_server.feed.memory import Memory
 from sync_server.feed.pages import LogPages
 from sync_server.feed.window import FeedEvent, Window, encode
 from sync_server.log.base import Bounds, EventLog, LogError
@@ -44,7 +45,7 @@ class Tail:
         *,
         event_log: EventLog,
         table: AccessTable,
-        window_bytes: int,
+        memory: Memory,
         metrics: Metrics,
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         is_writing: Callable[[str], bool],
@@ -54,7 +55,7 @@ class Tail:
         self.tenant = tenant
         self._log = event_log
         self._table = table
-        self._window_bytes = window_bytes
+        self._memory = memory
         self._metrics = metrics
         self._is_writing = is_writing
         self._arrived = arrived
@@ -72,13 +73,13 @@ class Tail:
         self.epoch = bounds.epoch
         self.floor = bounds.floor
         self.seq = bounds.head
-        self.window = Window(start=bounds.head, max_bytes=self._window_bytes)
+        self.window = Window(start=bounds.head, order=self._memory.windows)
         self.pages = LogPages(
             self._log,
             self.tenant,
             self.epoch,
             table=self._table,
-            max_bytes=self._window_bytes,
+            kept=self._memory.pages,
             metrics=self._metrics,
         )
 
@@ -86,6 +87,11 @@ class Tail:
     def age_ms(self) -> int:
         """How old the data is: time since the log was last seen to hold no more."""
         return round((self._now() - self.read_s) * 1000)
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._following.cancel()
+        self.window.close()
 
     def encode(self, event: StoredEvent) -> FeedEvent:
         return encode(self.epoch, event, self._table)
@@ -260,5 +266,6 @@ class Tail:
     def _restart(self, bounds: Bounds, reason: Reset) -> None:
         """The log is another one than before: all readers begin again."""
         log.warning("feed_restarts", tenant=self.tenant, epoch=bounds.epoch, reason=reason.value)
+        self.window.close()
         self._begin_epoch(bounds)
         self._restarted(reason)

@@ -9,9 +9,10 @@ from sync_core.envelope import envelope
 from sync_core.sse import encode_event
 from sync_core.times import iso_from_ms
 from sync_server.access.rights import Access, AccessTable
+from sync_server.feed.memory import Order
 from sync_server.log.records import StoredEvent
 
-__all__ = ["FeedEvent", "Window", "encode", "joined", "piece", "thin"]
+__all__ = ["FeedEvent", "Window", "encode", "joined", "piece", "size_of", "thin"]
 
 PIECE_EVENTS = 1024
 PIECE_BYTES = 64 * 1024
@@ -114,35 +115,44 @@ def thin(events: list[FeedEvent], latest: Mapping[str, str]) -> list[FeedEvent]:
 
 
 class Window:
-    """A contiguous run of events, *before* + 1 up to *last*, bounded by the bytes it takes."""
+    """A contiguous run of events, *before* + 1 up to *last*. *order* bounds the bytes of all windows together."""
 
-    def __init__(self, *, start: int, max_bytes: int) -> None:
+    def __init__(self, *, start: int, order: Order) -> None:
         self.before = start
         """Seq of the last event that is not held any more; readers from here on are served from memory."""
         self.last = start
-        self._max_bytes = max_bytes
-        self._size_bytes = 0
+        self._order = order
         self._events: list[FeedEvent | None] = []
         self._dropped = 0
         """Entries at the list's front that are given up but not yet cut off: cutting one by one is O(n)."""
 
     def append(self, event: FeedEvent) -> None:
-        """Take *event* in, which must be the next one, and give up the oldest ones beyond the bound."""
+        """Take *event* in, which must be the next one; of all windows the oldest beyond the bound are given up."""
         if event.seq != self.last + 1:
             raise ValueError(f"event {event.seq} does not follow {self.last}")
         self._events.append(event)
         self.last = event.seq
-        self._size_bytes += len(event.block) + EVENT_OVERHEAD_BYTES
-        while self._size_bytes > self._max_bytes and self.before < self.last:
-            oldest = self._events[self._dropped]
-            assert oldest is not None
-            self._size_bytes -= len(oldest.block) + EVENT_OVERHEAD_BYTES
-            self._events[self._dropped] = None
-            self._dropped += 1
-            self.before += 1
+        self._order.took(self, size_of(event))
+
+    def give_up_oldest(self) -> int:
+        """Let go of the oldest event. The bytes that this frees."""
+        oldest = self._events[self._dropped]
+        assert oldest is not None
+        self._events[self._dropped] = None
+        self._dropped += 1
+        self.before += 1
         if self._dropped > 1024 and self._dropped * 2 > len(self._events):
             del self._events[: self._dropped]
             self._dropped = 0
+        return size_of(oldest)
+
+    def close(self) -> None:
+        """Let go of all events, for good."""
+        held = [event for event in self._events if event is not None]
+        self._events.clear()
+        self._dropped = 0
+        self.before = self.last
+        self._order.left(self, events=len(held), size_bytes=sum(map(size_of, held)))
 
     def after(self, seq: int, *, upto: int) -> list[FeedEvent]:
         """Events seq+1 ... *upto*, cut to a piece. *seq* must not be less than ``before``."""
@@ -151,6 +161,11 @@ class Window:
         start = self._dropped + seq - self.before
         end = start + min(PIECE_EVENTS, max(upto - seq, 0))
         return piece([event for event in self._events[start:end] if event is not None])
+
+
+def size_of(event: FeedEvent) -> int:
+    """About what *event* takes in memory."""
+    return len(event.block) + EVENT_OVERHEAD_BYTES
 
 
 def piece(events: list[FeedEvent], *, max_bytes: int = PIECE_BYTES) -> list[FeedEvent]:

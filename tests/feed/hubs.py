@@ -18,6 +18,7 @@ from sync_server.access.rights import OPEN_RIGHTS, AccessTable, Rights
 from sync_server.feed.connection import Blocked, Chunk
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import FeedSettings, Hub
+from sync_server.feed.memory import Memory
 from sync_server.feed.poll import Poll
 from sync_server.feed.reader import Reader
 from sync_server.feed.turns import Turns
@@ -205,6 +206,7 @@ async def hub_on(
             registry=REGISTRY,
             table=TABLE,
             settings=settings or FeedSettings(),
+            memory=Memory(window_bytes=(settings or FeedSettings()).window_bytes),
             metrics=Metrics(CollectorRegistry()),
             turns=Turns(),
             spawn=spawn,

@@ -11,6 +11,7 @@ from sync_server.access.rights import Rights
 from sync_server.feed import replays
 from sync_server.feed.framing import MESSAGES, SSE, ServerSentEvents
 from sync_server.feed.hub import FeedSettings, Hub
+from sync_server.feed.memory import Kept
 from sync_server.feed.reader import Reader
 from sync_server.feed.replays import SPAN, Replays
 from sync_server.feed.view import View
@@ -129,7 +130,7 @@ async def test_pieces_take_no_more_than_they_may() -> None:
         await hub.tail.refresh()
         events = hub.tail.window.after(0, upto=10)
         view = view_of()
-        kept = Replays(max_bytes=1000)
+        kept = Replays(Kept(max_bytes=1000))
         for cursor in range(0, 10 * SPAN, SPAN):
             kept.keep(cursor, events, b"x" * 400, deliveries=10, sight=view.sight, framing=SSE, view=view)
         found = [

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from sync_server.access.rights import Access
+from sync_server.feed.memory import Order
 from sync_server.feed.window import EVENT_OVERHEAD_BYTES, PIECE_BYTES, FeedEvent, Window, encode, piece, thin
 from sync_server.log.records import Reach, StoredEvent
 from tests.feed.hubs import TABLE
@@ -37,7 +38,7 @@ def test_an_ephemeral_event_has_no_id_anywhere() -> None:
 
 
 def test_the_window_gives_up_its_oldest_events_beyond_its_bytes() -> None:
-    window = Window(start=10, max_bytes=5 * (100 + EVENT_OVERHEAD_BYTES))
+    window = Window(start=10, order=Order(max_bytes=5 * (100 + EVENT_OVERHEAD_BYTES)))
     for seq in range(11, 5000):
         window.append(event(seq))
         assert window.last == seq
@@ -50,7 +51,7 @@ def test_the_window_gives_up_its_oldest_events_beyond_its_bytes() -> None:
 
 
 def test_the_window_takes_only_the_next_event() -> None:
-    window = Window(start=10, max_bytes=1000)
+    window = Window(start=10, order=Order(max_bytes=1000))
     for wrong in (10, 12):
         with pytest.raises(ValueError, match="does not follow"):
             window.append(event(wrong))
