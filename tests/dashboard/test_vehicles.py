@@ -88,13 +88,38 @@ async def test_what_passed_while_nobody_was_connected_is_there_again(viewer: Vie
     await expect(row(screen, "V1")).to_contain_text("34.2000", timeout=15_000)
 
 
+async def test_the_map_shows_plates_where_there_is_room(viewer: Viewer, shop: Shop) -> None:
+    await road(shop, "V1", "V2", "V3")
+    screen = await viewer.open("vehicles")
+    await expect(surface(screen)).to_have_attribute("data-named", "3")
+    lon, lat = PLACES["V1"]
+    await shop.do("POST", "/vehicles/V2/location", lon=lon, lat=lat)
+    await expect(surface(screen)).to_have_attribute("data-named", "2")
+    await (
+        row(screen, "V3").locator("button.vehicle").click()
+    )  # whose plate stands in a box; the others are out of sight
+    await expect(surface(screen)).to_have_attribute("data-named", "0")
+
+
+async def test_the_head_counts_the_vehicles_by_the_map_s_colours(viewer: Viewer, shop: Shop) -> None:
+    await road(shop, "V1", "V2", "V3")
+    await shop.do("POST", "/transport-orders/T1/vehicle", vehicleID="V1")
+    await shop.do(
+        "POST", "/vehicles", vehicleID="V4", vin=new_vin(), plateNumber="B 400", make="MB", model="Vito", fuelNorm="9"
+    )
+    screen = await viewer.open("vehicles")
+    await expect(screen.page.locator(".facts > div")).to_have_text(
+        ["With orders1", "Free3", "Not heard of1", "Open orders1"]
+    )
+
+
 async def test_the_map_is_moved_by_mouse_wheel_keys_and_buttons(viewer: Viewer, shop: Shop) -> None:
     await road(shop, "V1")
     screen = await viewer.open("vehicles")
     await zoomed(screen, 1)
-    await expect(row(screen, "V1").get_by_role("button")).to_have_attribute("aria-pressed", "false")
+    await expect(row(screen, "V1").locator("button.vehicle")).to_have_attribute("aria-pressed", "false")
     await surface(screen).click()  # a single vehicle is in the middle
-    await expect(row(screen, "V1").get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    await expect(row(screen, "V1").locator("button.vehicle")).to_have_attribute("aria-pressed", "true")
     await surface(screen).press("+")
     await zoomed(screen, 1.6)
     await surface(screen).press("0")
@@ -115,7 +140,7 @@ async def test_the_map_is_moved_by_mouse_wheel_keys_and_buttons(viewer: Viewer, 
     await expect(surface(screen)).to_have_attribute("data-center", re.compile(rf"^{35.5018 - west_px:.4f},33\.897\d$"))
     await surface(screen).press("ArrowRight")
     await expect(surface(screen)).not_to_have_attribute("data-center", re.compile(rf"^{35.5018 - west_px:.4f}"))
-    await row(screen, "V1").get_by_role("button").click()
+    await row(screen, "V1").locator("button.vehicle").click()
     await expect(surface(screen)).to_have_attribute("data-center", at)
 
 

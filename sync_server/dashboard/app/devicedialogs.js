@@ -1,52 +1,24 @@
 /** The dialogs of the devices page: a device, an order on it, and the catalog. */
 
-import { openDialog } from './dialog.js';
-import { el, setAttribute, setText } from './dom.js';
+import { el, setText } from './dom.js';
+import { DECIMAL, field, isAmount, openForm } from './form.js';
 import { icon } from './icons.js';
 import { plainNumber, t } from './words.js';
 
-const PRICE = /^\d{1,10}(\.\d{1,2})?$/;
 const NUMBER = { type: 'number', step: 1, inputmode: 'numeric', dir: 'ltr' };
 
-function field(name, value, attributes = {}) {
-  const input = el('input', { type: 'text', name, value: value ?? '', autocomplete: 'off', maxlength: 200, ...attributes });
-  return { input, element: el('label', { class: 'field' }, el('span', {}, t(`devices.${name}`)), input) };
-}
+const told = (name, value, attributes) => field(name, t(`devices.${name}`), value, attributes);
 
-function priceField(name, value, attributes = {}) {
-  return field(name, value, { inputmode: 'decimal', dir: 'ltr', maxlength: 13, required: true, title: t('devices.order.bad'), ...attributes });
-}
-
-/** Whether it is a price; if not, it is where the focus goes. */
-function isPrice(input) {
-  const isOne = PRICE.test(plainNumber(input.value));
-  setAttribute(input, 'aria-invalid', !isOne);
-  if (!isOne) input.focus();
-  return isOne;
-}
-
-function openForm({ title, content, action, submitted, className = '' }) {
-  const form = el('form', {
-    method: 'dialog',
-    onsubmit: (event) => {
-      event.preventDefault();
-      if (submitted() !== false) dialog.close();
-    },
-  }, content, el('p', { class: 'dialog-buttons' },
-    el('button', { type: 'button', onclick: () => dialog.close() }, t('cancel')),
-    el('button', { type: 'submit', class: 'primary' }, action)));
-  const dialog = openDialog({ title, content: form, className });
-  return dialog;
-}
+const isPrice = (input) => isAmount(input, t('devices.order.bad'));
 
 /** A device (null: a new one); `save` is given what is another now. */
 export function openDevice({ device, save }) {
   const before = device ?? { name: '', mode: 'single', customerCount: 1, notes: '' };
   const modes = [...new Set(['single', 'multi', before.mode])];
-  const name = field('name', before.name, { required: true });
-  const mode = field('mode', before.mode, { list: 'device-modes', required: true });
-  const customers = field('customers', before.customerCount, { ...NUMBER, min: 0, max: 10_000, required: true });
-  const notes = field('notes', before.notes, { maxlength: 2000 });
+  const name = told('name', before.name, { required: true });
+  const mode = told('mode', before.mode, { list: 'device-modes', required: true });
+  const customers = told('customers', before.customerCount, { ...NUMBER, min: 0, max: 10_000, required: true });
+  const notes = told('notes', before.notes, { maxlength: 2000 });
   openForm({
     title: device ? t('devices.edit.title', { name: device.name }) : t('devices.new'),
     content: [name.element, mode.element, customers.element, notes.element,
@@ -67,10 +39,10 @@ export function openDevice({ device, save }) {
 /** An order at `device` (`order` null: a new one), what it costs taken from the catalog's `prices`. */
 export function openDeviceOrder({ device, order, prices, save }) {
   const known = new Map(prices.map(({ name, price }) => [name, price]));
-  const what = field('order.what', order?.name, { list: 'known-products', required: true });
-  const quantity = field('order.quantity', order?.quantity ?? 1, { ...NUMBER, min: 1, max: 10_000, required: true });
-  const price = priceField('order.price', order?.price, { placeholder: '0.00' });
-  const notes = field('notes', order?.notes, { maxlength: 2000 });
+  const what = told('order.what', order?.name, { list: 'known-products', required: true });
+  const quantity = told('order.quantity', order?.quantity ?? 1, { ...NUMBER, min: 1, max: 10_000, required: true });
+  const price = told('order.price', order?.price, { ...DECIMAL, required: true, placeholder: '0.00' });
+  const notes = told('notes', order?.notes, { maxlength: 2000 });
   what.input.addEventListener('change', () => {
     const found = known.get(what.input.value.trim());
     if (found) price.input.value = found;
@@ -153,7 +125,7 @@ class PriceRow {
     });
     this.#name = input('name');
     this.#category = input('category', { list: 'catalog-categories', onchange: changed });
-    this.priceInput = input('price', { inputmode: 'decimal', dir: 'ltr', maxlength: 13, title: t('devices.order.bad') });
+    this.priceInput = input('price', DECIMAL);
     this.element = el('li', {}, this.#name, this.#category, this.priceInput,
       el('button', { type: 'button', class: 'plain', 'aria-label': t('catalog.remove'), title: t('catalog.remove'), onclick: remove }, icon('close')));
   }

@@ -6,7 +6,7 @@ import { el, outside, setAttribute, setText } from './dom.js';
 import { drawFailure } from './failure.js';
 import { openCompletion, openDetails } from './fueldialogs.js';
 import { icon } from './icons.js';
-import { duration, named, t } from './words.js';
+import { duration, listed, named, t } from './words.js';
 
 /** Which lane an order belongs to, for who is called `name`. */
 export function laneOf(order, name) {
@@ -106,7 +106,7 @@ export class FuelCard {
     setAttribute(this.element, 'data-changed', isPending);
     setAttribute(this.#change, 'hidden', !isPending);
     if (!isPending) return;
-    const what = order.pendingChanges.map((name) => t(`fuel.${name}`)).join(', ') || named('fuel', order.status);
+    const what = listed(order.pendingChanges.map((name) => t(`fuel.${name}`))) || named('fuel', order.status);
     const isForMe = this.#shop.may('fuel') && lane !== 'others';
     this.#change.replaceChildren(
       el('p', {}, icon('warning'), t('fuel.changed', { what })),

@@ -7,6 +7,7 @@
 
 import { el, setText } from './dom.js';
 import { icon } from './icons.js';
+import { paintLabel, paintMarker, paintNames } from './marker.js';
 import { number, t } from './words.js';
 
 const MAX_LAT = 85;
@@ -15,6 +16,7 @@ const MAX_SCALE = 256 * 2 ** 20;
 const FIRST_SCALE = 256 * 2 ** 14; // around a single vehicle
 const MARGIN_PX = 48;
 const HIT_PX = 18;
+const MAX_NAMES = 60;
 const PAN_PX = 80;
 const ZOOM = 1.6;
 const GRID_PX = 110;
@@ -225,6 +227,7 @@ export class MovingMap {
       if (id !== this.#chosen) paintMarker(context, this.#onScreen(marker.x, marker.y), marker, colours, edge);
     }
     const chosen = this.#markers.get(this.#chosen);
+    const named = paintNames(context, this.#named({ width, height }), { ink: colour('--ink'), back: colour('--sunken') });
     if (chosen) {
       const at = this.#onScreen(chosen.x, chosen.y);
       paintMarker(context, at, chosen, colours, edge, 1.5);
@@ -232,8 +235,20 @@ export class MovingMap {
     }
     this.#drawScale();
     // For who looks from outside.
+    this.#surface.dataset.named = named;
     this.#surface.dataset.scale = Math.round(this.#scale);
     this.#surface.dataset.center = `${((this.#center[0] - 0.5) * 360).toFixed(4)},${latitude(this.#center[1]).toFixed(4)}`;
+  }
+
+  /** Those in sight that show their name: `{at, label}`. None of them where there are too many to be read. */
+  #named({ width, height }) {
+    const seen = [];
+    for (const [id, { x, y, label }] of this.#markers) {
+      const at = this.#onScreen(x, y);
+      if (id === this.#chosen || at[0] < 0 || at[1] < 0 || at[0] > width || at[1] > height) continue;
+      if (seen.push({ at, label }) > MAX_NAMES) return [];
+    }
+    return seen;
   }
 
   #paintGrid(context, { width, height, line, ink }) {
@@ -255,7 +270,7 @@ export class MovingMap {
       const y = Math.round(this.#onScreen(0, project(0, lat)[1])[1]) + 0.5;
       context.moveTo(0, y);
       context.lineTo(width, y);
-      context.fillText(`${Math.abs(lat).toFixed(places)}° ${lat < 0 ? 'S' : 'N'}`, 4, y - 4);
+      if (y > 32) context.fillText(`${Math.abs(lat).toFixed(places)}° ${lat < 0 ? 'S' : 'N'}`, 4, y - 4); // above are those of longitude
     }
     context.stroke();
   }
@@ -269,43 +284,6 @@ export class MovingMap {
     this.#scaleBar.style.setProperty('width', `${meters / metersPerPx}px`);
     setText(this.#scaleText, meters < 1000 ? t('map.meters', { m: number(meters) }) : t('map.kilometers', { km: number(meters / 1000) }));
   }
-}
-
-/** An arrow where it goes, a dot where that is not known. */
-function paintMarker(context, [x, y], { heading, kind }, colours, edge, size = 1) {
-  context.save();
-  context.translate(x, y);
-  context.scale(size, size);
-  context.beginPath();
-  if (heading === undefined) context.arc(0, 0, 6, 0, 2 * Math.PI);
-  else {
-    context.rotate((heading * Math.PI) / 180);
-    context.moveTo(0, -10);
-    context.lineTo(7, 8);
-    context.lineTo(0, 4.5);
-    context.lineTo(-7, 8);
-    context.closePath();
-  }
-  context.fillStyle = colours[kind];
-  context.strokeStyle = edge;
-  context.lineWidth = 2;
-  context.stroke();
-  context.fill();
-  context.restore();
-}
-
-function paintLabel(context, [x, y], label, { ink, back, line }) {
-  const { width } = context.measureText(label);
-  context.fillStyle = back;
-  context.strokeStyle = line;
-  context.beginPath();
-  context.roundRect(x - width / 2 - 8, y - 44, width + 16, 24, 6);
-  context.fill();
-  context.stroke();
-  context.fillStyle = ink;
-  context.textAlign = 'center';
-  context.fillText(label, x, y - 28);
-  context.textAlign = 'start';
 }
 
 const clamp = (value, low, high) => Math.max(low, Math.min(value, high));

@@ -3,6 +3,8 @@
 import { FORWARD, isOpenTransport } from '../js/logistics.js';
 import { arrange, el, keepFocus, Parts, setAttribute, setText } from './dom.js';
 import { dragging } from './drag.js';
+import { icon } from './icons.js';
+import { openTransportForm } from './roaddialogs.js';
 import { STATUSES, TransportCard } from './transportcard.js';
 import { number, t } from './words.js';
 
@@ -31,7 +33,10 @@ export class Transports {
       dropped: (card, column) => this.#dropped(card.dataset.id, column?.dataset.column ?? null),
     });
     this.element = el('section', { class: 'transports', 'aria-labelledby': 'transports-title' },
-      el('h2', { id: 'transports-title' }, t('transport.title')),
+      el('div', { class: 'transports-head' }, el('h2', { id: 'transports-title' }, t('transport.title')),
+        app.shop.may('request_transport')
+          ? el('button', { type: 'button', class: 'primary', onclick: () => openTransportForm(app.shop) }, icon('plus'), t('transport.add'))
+          : null),
       el('p', { class: 'hidden-text', id: 'transport-keys' }, t('transport.keys')), lanes, this.#spoken);
   }
 

@@ -7,6 +7,7 @@ const plural = new Intl.PluralRules(language);
 const count = new Intl.NumberFormat(language);
 const cents = new Intl.NumberFormat(language, { minimumFractionDigits: 2 });
 const rate = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
+const list = new Intl.ListFormat(language, { type: 'unit', style: 'short' });
 const clock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' });
 const exactClock = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' });
@@ -33,6 +34,9 @@ export function named(prefix, name) {
   const key = `${prefix}.${name}`;
   return key in STRINGS[language] ? t(key) : String(name).replaceAll('_', ' ');
 }
+
+/** What stands one after the other: `Gate, gallons`. */
+export const listed = (texts) => list.format(texts);
 
 export const number = (value) => count.format(value);
 
@@ -84,9 +88,14 @@ export function countdown(seconds) {
 
 const ARABIC_ZERO = '٠'.charCodeAt(0);
 
+/** Numbers as people type them, in the digits and with the point that everybody's programs read. */
+export function plainDigits(text) {
+  return text.replace(/[٠-٩]/g, (digit) => String(digit.charCodeAt(0) - ARABIC_ZERO)).replaceAll('٫', '.');
+}
+
 /** A number as people type it, with the digits and the point that the server reads. */
 export function plainNumber(text) {
-  return text.trim().replace(/[٠-٩]/g, (digit) => String(digit.charCodeAt(0) - ARABIC_ZERO)).replace(/[,٫]/, '.');
+  return plainDigits(text.trim()).replace(',', '.');
 }
 
 /** An amount as the server writes it, a decimal text, in its currency. */
