@@ -5,40 +5,27 @@
 
 Each till keeps its own picture of the devices from what it is told, shows what it does at once, and takes it back if
 the server refuses. Prints what each is told; exits with 1 if the pictures are not the same in the end. Needs the
-library `websockets` (`pip install 'order-sync[ws]'`). The messages: docs/devices.md.
+library `websockets` (`pip install '.[ws]'`). The messages: docs/devices.md.
 """
 
-import argparse
 import asyncio
 import contextlib
 import copy
 import json
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import uuid
-from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stage import PATIENCE_S, Server, arguments, ask, check, play
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE_S = 30.0
 Message = dict[str, Any]
-
-
-class Wrong(Exception):
-    """It went otherwise than it has to."""
-
-
-def check(holds: object, what: str) -> None:
-    if not holds:
-        raise Wrong(what)
 
 
 def now() -> str:
@@ -182,25 +169,13 @@ def order(name: str, price: float, quantity: int = 1, notes: str = "") -> Messag
     }  # fmt: skip
 
 
-def rest(url: str, method: str, path: str, body: Any = None) -> Any:
-    """What the office does: it needs no socket."""
-    request = urllib.request.Request(
-        f"{url}/api/v1{path}",
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
-        return json.load(reply)
-
-
 async def evening(url: str) -> None:
     """From the first guest to the last."""
     tag = uuid.uuid4().hex[:6]  # so that it can be played again and again on the same server
     pc1, pc5, pc10 = (f"pc{number}-{tag}" for number in (1, 5, 10))
 
-    async def office(method: str, path: str, body: Any = None) -> Any:
-        return await asyncio.to_thread(rest, url, method, path, body)
+    async def office(method: str, path: str, body: Any = None) -> Any:  # it needs no socket
+        return await asyncio.to_thread(ask, url, path, body, method=method)
 
     for device_id in (pc1, pc5):
         await office("POST", "/devices", {"deviceID": device_id})
@@ -275,44 +250,19 @@ async def evening(url: str) -> None:
         check(set(pictures[0]) == {pc5, pc10}, "one of them is gone")
 
 
-@contextlib.contextmanager
-def own_server() -> Iterator[str]:
-    """The address of a server that lives as long as the block."""
-    with tempfile.TemporaryDirectory(prefix="cashier-") as directory, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        program = [sys.executable, "-m", "sync_server", "serve", "--port", str(port)]
-        with (Path(directory) / "server.log").open("wb") as log:
-            process = subprocess.Popen(program, cwd=directory, stdout=log, stderr=log)
+async def run(url: str | None) -> None:
+    with tempfile.TemporaryDirectory(prefix="cashier-") as directory:
+        server = Server(Path(directory)) if url is None else None
         try:
-            url, end_s = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE_S
-            while True:
-                try:
-                    urllib.request.urlopen(f"{url}/readyz", timeout=1).close()
-                    break
-                except OSError:
-                    check(process.poll() is None and time.monotonic() < end_s, "the server starts")
-                    time.sleep(0.05)
-            yield url
+            if server is not None:
+                await asyncio.to_thread(server.start)
+            await evening(url or server.url)  # type: ignore[union-attr]
         finally:
-            process.terminate()
-            process.wait()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="a server that runs; without it one of its own")
-    given = parser.parse_args()
-    try:
-        with contextlib.nullcontext(given.url) if given.url else own_server() as url:
-            asyncio.run(evening(url.rstrip("/")))
-    except Wrong as wrong:
-        print(f"That is not how it has to be: {wrong}", file=sys.stderr)
-        return 1
+            if server is not None:
+                server.kill()
     print("All tills show the same, and so does the server.")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    given = arguments(__doc__).parse_args()
+    sys.exit(play(partial(run, given.url), url=given.url))

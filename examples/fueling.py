@@ -7,125 +7,26 @@ Carla (customer service) and two fuelers, Ann and Ben, each with a client of the
 with 1 if it is not what has to happen.
 """
 
-import argparse
 import asyncio
-import json
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+from stage import ACCESS, PATIENCE_S, Server, arguments, check, play, refused, say, until
 
 from sync_client import SyncClient
 from sync_client.errors import CommandFailed
 
-PASSWORD = "a good long password"  # noqa: S105 - of people who live as long as this program
 PEOPLE = {"carla": "csr", "ann": "fueler", "ben": "fueler", "boss": "admin"}
 KINDS = ("fuel_orders", "fuel_trucks")
-CONFIG = """
-[access]
-mode = "required"
-secret = "only-for-this-example-0123456789abcdef"
-[fueling]
-offer_share = 0.5
-offer_to_all_after = "1s"
-"""
-PATIENCE_S = 30.0
+CONFIG = ACCESS + '[fueling]\noffer_share = 0.5\noffer_to_all_after = "1s"\n'
 
 
-class Wrong(Exception):
-    """It went otherwise than it has to."""
-
-
-def check(holds: object, what: str) -> None:
-    if not holds:
-        raise Wrong(what)
-
-
-def say(who: str, text: str) -> None:
-    print(f"{who:>6}: {text}", flush=True)
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Until *condition* holds. Raises Wrong if it does not in time."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end_s:
-            raise Wrong(f"{what} did not come to be")
-        await asyncio.sleep(0.02)
-
-
-class Server:
-    """A sync-server in *directory*, with access control and its people."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        (directory / "sync.toml").write_text(CONFIG, encoding="utf-8")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def add_people(self) -> None:
-        """As somebody at the server's console does; all at once, since each takes a second."""
-        adding = []
-        for name, role in PEOPLE.items():
-            command = [sys.executable, "-m", "sync_server", "user", "add", name, "--role", role]
-            process = subprocess.Popen(
-                command, cwd=self.directory, text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-            )
-            adding.append((process, name))
-        for process, name in adding:
-            process.communicate(f"{PASSWORD}\n")
-            check(process.returncode == 0, f"{name} could not be added")
-
-    def start(self) -> None:
-        """Until it is ready."""
-        command = [sys.executable, "-m", "sync_server", "serve", "--port", str(self.port)]
-        with (self.directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
-        end_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/readyz", timeout=5).close()
-                return
-            except OSError:
-                check(time.monotonic() < end_s and self._process.poll() is None, "the server did not start")
-                time.sleep(0.05)
-
-    def kill(self) -> None:
-        """As a power cut does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def token(self, name: str) -> str:
-        """What logging in gives a program."""
-        body = json.dumps({"username": name, "password": PASSWORD}).encode()
-        request = urllib.request.Request(f"{self.url}/api/v1/auth/login", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return str(json.load(reply)["token"])
-
-
-async def refused(sent: Awaitable[Any], why: str) -> dict[str, Any]:
-    """The problem that a command is refused with. Raises Wrong if it is not."""
-    try:
-        await (await sent).done(PATIENCE_S)
-    except CommandFailed as failure:
-        check(failure.problem.get("status") == 409, f"{why}: {failure.problem}")
-        return failure.problem
-    raise Wrong(f"{why}: it was accepted")
-
-
-async def play(people: dict[str, SyncClient], server: Server | None) -> None:
+async def fuel_order(people: dict[str, SyncClient], server: Server | None) -> None:
     """The whole of it. Raises Wrong."""
     carla, ann, ben, boss = (people[name] for name in ("carla", "ann", "ben", "boss"))
     mark = uuid.uuid4().hex[:6]
@@ -166,8 +67,8 @@ async def play(people: dict[str, SyncClient], server: Server | None) -> None:
     say("carla", "changes it to 300 gallons")
     await (await carla.fuel_orders.csr_update(order, requestedGallons="300")).done(PATIENCE_S)
     await until(lambda: winner.fuel_orders.get(order).document.changeVersion == 1, "the change at the fueler")
-    problem = await refused(winner.fuel_orders.change_status(order, "en_route"), "nothing goes on before it is read")
-    say(won[0], f"wants to drive and is told: {problem['detail']}")
+    detail = await refused(winner.fuel_orders.change_status(order, "en_route"), "nothing goes on before it is read")
+    say(won[0], f"wants to drive and is told: {detail}")
     await refused(winner.fuel_orders.acknowledge_change(order, 2), "only the newest change is acknowledged")
     await (await winner.fuel_orders.acknowledge_change(order, 1)).done(PATIENCE_S)
     for status in ("en_route", "fueling"):
@@ -219,33 +120,18 @@ async def gathered(url: str, tokens: dict[str, str], directory: Path) -> AsyncIt
 async def run(url: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="fueling-") as name:
         directory = Path(name)
-        server = Server(directory) if url is None else None
+        server = Server(directory, config=CONFIG, people=PEOPLE) if url is None else None
         try:
             if server is not None:
                 await asyncio.to_thread(server.start)
-                await asyncio.to_thread(server.add_people)
             tokens = {} if server is None else {name: server.token(name) for name in PEOPLE}
             async with gathered(url or server.url, tokens, directory) as people:  # type: ignore[union-attr]
-                await play(people, server)
+                await fuel_order(people, server)
         finally:
             if server is not None:
                 server.kill()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="of a server without access control; without it one is started")
-    url = parser.parse_args().url
-    try:
-        if url is not None:
-            urllib.request.urlopen(f"{url}/readyz", timeout=PATIENCE_S).close()
-        asyncio.run(run(url))
-    except (Wrong, urllib.error.URLError) as fault:
-        print(f"wrong: {fault}", file=sys.stderr)
-        return 1
-    print("all is well")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    given = arguments(__doc__).parse_args()
+    sys.exit(play(partial(run, given.url), url=given.url))

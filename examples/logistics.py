@@ -7,27 +7,21 @@ Acme (a client) orders, Olga (dispatcher) assigns, Dan drives, Eve drives anothe
 with a client of their own. Prints what happens; exits with 1 if it is not what has to happen (seed 001).
 """
 
-import argparse
 import asyncio
-import json
 import secrets
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sync_client import SyncClient
-from sync_client.errors import CommandFailed
+from stage import ACCESS, PATIENCE_S, Server, arguments, ask, check, play, refused, say, until
 
-PASSWORD = "a good long password"  # noqa: S105 - of people who live as long as this program
+from sync_client import SyncClient
+
 PEOPLE = {"olga": "dispatcher", "dan": "driver", "eve": "driver", "acme": "client"}
 KINDS = {
     "olga": ("vehicles", "vehicle_marks", "drivers", "transport_orders", "fuel_logs"),
@@ -35,120 +29,31 @@ KINDS = {
     "eve": ("vehicles", "transport_orders", "fuel_logs"),
     "acme": ("transport_orders",),
 }
-CONFIG = '[access]\nmode = "required"\nsecret = "only-for-this-example-0123456789abcdef"\n'
 BEIRUT, TRIPOLI = (35.5018, 33.8938), (35.8497, 34.4367)
 STEPS = 12
-PATIENCE_S = 30.0
 VIN_LETTERS = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"
 
 
-class Wrong(Exception):
-    """It went otherwise than it has to."""
-
-
-def check(holds: object, what: str) -> None:
-    if not holds:
-        raise Wrong(what)
-
-
-def say(who: str, text: str) -> None:
-    print(f"{who:>6}: {text}", flush=True)
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Until *condition* holds. Raises Wrong if it does not in time."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end_s:
-            raise Wrong(f"{what} did not come to be")
-        await asyncio.sleep(0.02)
-
-
-class Server:
-    """A sync-server in *directory*, with access control and its people."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
-        (directory / "sync.toml").write_text(CONFIG, encoding="utf-8")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Until it is ready, with its people."""
-        command = [sys.executable, "-m", "sync_server", "serve", "--port", str(self._port)]
-        with (self._directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self._directory, stdout=log, stderr=log)
-        end_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/readyz", timeout=5).close()
-                break
-            except OSError:
-                check(time.monotonic() < end_s and self._process.poll() is None, "the server did not start")
-                time.sleep(0.05)
-        adding = []
-        for name, role in PEOPLE.items():  # all at once, since each takes a second
-            command = [sys.executable, "-m", "sync_server", "user", "add", name, "--role", role]
-            adding.append(
-                subprocess.Popen(
-                    command, cwd=self._directory, text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-                )
-            )
-        for process in adding:
-            process.communicate(f"{PASSWORD}\n")
-            check(process.returncode == 0, "somebody could not be added")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
 class Api:
-    """What the replica is not for: logging in, positions, and what is near."""
+    """What the replica is not for: positions, and what is near. *tokens*: what who logged in was given."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.tokens: dict[str, str] = {}
-
-    def login(self, name: str) -> None:
-        """A JWT for a program."""
-        answer = self._call(name, "/auth/login", {"username": name, "password": PASSWORD})
-        check(str(answer["token"]).count(".") == 2, "a login gives a JWT")
-        self.tokens[name] = answer["token"]
+    def __init__(self, url: str, tokens: dict[str, str]) -> None:
+        self.url, self.tokens = url, tokens
 
     async def get(self, who: str, path: str, **parameters: str) -> dict[str, Any]:
-        return await asyncio.to_thread(self._call, who, f"{path}?{urllib.parse.urlencode(parameters)}", None)
+        return await self._ask(who, f"{path}?{urllib.parse.urlencode(parameters)}")
 
     async def move(self, who: str, vehicle: str, lon: float, lat: float, heading: float) -> None:
         """Say where a vehicle is."""
-        place = {"lon": lon, "lat": lat, "heading": heading, "speed": 72.5}
-        await asyncio.to_thread(self._call, who, f"/vehicles/{vehicle}/location", place)
+        await self._ask(
+            who, f"/vehicles/{vehicle}/location", {"lon": lon, "lat": lat, "heading": heading, "speed": 72.5}
+        )
 
-    def _call(self, who: str, path: str, body: Any) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
-        if who in self.tokens:
-            headers["Authorization"] = f"Bearer {self.tokens[who]}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers)
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
-            return dict(json.load(reply))
+    async def _ask(self, who: str, path: str, body: Any = None) -> dict[str, Any]:
+        return await asyncio.to_thread(ask, self.url, path, body, token=self.tokens.get(who, ""))
 
 
-async def refused(sent: Awaitable[Any], why: str) -> str:
-    """What a command is refused with. Raises Wrong if it is not."""
-    try:
-        await (await sent).done(PATIENCE_S)
-    except CommandFailed as failure:
-        check(failure.problem.get("status") == 409, f"{why}: {failure.problem}")
-        return str(failure.problem["detail"])
-    raise Wrong(f"{why}: it was accepted")
-
-
-async def play(people: dict[str, SyncClient], api: Api, *, guarded: bool) -> None:
+async def transport(people: dict[str, SyncClient], api: Api, *, guarded: bool) -> None:
     """The whole of it. Raises Wrong."""
     olga, dan, eve, acme = (people[name] for name in ("olga", "dan", "eve", "acme"))
     mark = secrets.token_hex(3)
@@ -241,34 +146,20 @@ async def gathered(url: str, api: Api, directory: Path) -> AsyncIterator[dict[st
 async def run(url: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="logistics-") as name:
         directory = Path(name)
-        server = Server(directory) if url is None else None
+        server = Server(directory, config=ACCESS, people=PEOPLE) if url is None else None
         try:
-            api = Api(url or server.url)  # type: ignore[union-attr]
             if server is not None:
                 await asyncio.to_thread(server.start)
-                for person in PEOPLE:
-                    await asyncio.to_thread(api.login, person)
+            tokens = {} if server is None else {name: server.token(name) for name in PEOPLE}
+            check(all(token.count(".") == 2 for token in tokens.values()), "a login gives a JWT")
+            api = Api(url or server.url, tokens)  # type: ignore[union-attr]
             async with gathered(api.url, api, directory) as people:
-                await play(people, api, guarded=server is not None)
+                await transport(people, api, guarded=server is not None)
         finally:
             if server is not None:
-                server.stop()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="of a server without access control; without it one is started")
-    url = parser.parse_args().url
-    try:
-        if url is not None:
-            urllib.request.urlopen(f"{url}/readyz", timeout=PATIENCE_S).close()
-        asyncio.run(run(url))
-    except (Wrong, urllib.error.URLError) as fault:
-        print(f"wrong: {fault}", file=sys.stderr)
-        return 1
-    print("all is well")
-    return 0
+                server.kill()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    given = arguments(__doc__).parse_args()
+    sys.exit(play(partial(run, given.url), url=given.url))

@@ -9,99 +9,25 @@ exits with 1 if it is not what has to happen. ``--crash`` is how it starts the t
 
 import argparse
 import asyncio
-import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from stage import ACCESS, PATIENCE_S, Server, arguments, ask, check, play, say, until
 
 from sync_client import SyncClient
 from sync_client.saving import SaveState
 from sync_client.session import SESSION_KINDS, Session
 
-PASSWORD = "a good long password"  # noqa: S105 - of somebody who lives as long as this program
-CONFIG = '[access]\nmode = "required"\nsecret = "only-for-this-example-0123456789abcdef"\n'
-PATIENCE_S = 30.0
 COLA = {"sku": "COLA", "name": "كولا", "unitPrice": "2.50"}
 CAKE = {"sku": "CAKE", "name": "Cake", "unitPrice": "4.00"}
-
-
-class Wrong(Exception):
-    """It went otherwise than it has to."""
-
-
-def check(holds: object, what: str) -> None:
-    if not holds:
-        raise Wrong(what)
-
-
-def say(who: str, text: str) -> None:
-    print(f"{who:>7}: {text}", flush=True)
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Until *condition* holds. Raises Wrong if it does not in time."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end_s:
-            raise Wrong(f"{what} did not come to be")
-        await asyncio.sleep(0.02)
-
-
-class Server:
-    """A sync-server in *directory*, with access control, Ann, and a key of till-1's own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        (directory / "sync.toml").write_text(CONFIG, encoding="utf-8")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Until it is ready."""
-        command = [sys.executable, "-m", "sync_server", "serve", "--port", str(self.port)]
-        with (self.directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
-        end_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/readyz", timeout=5).close()
-                return
-            except OSError:
-                check(time.monotonic() < end_s and self._process.poll() is None, "the server did not start")
-                time.sleep(0.05)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def tell(self, *words: str, given: str = "") -> str:
-        """What a command of sync-server prints."""
-        command = [sys.executable, "-m", "sync_server", *words]
-        done = subprocess.run(command, cwd=self.directory, text=True, input=given, capture_output=True, check=False)
-        check(done.returncode == 0, f"sync-server {' '.join(words)}: {done.stderr}")
-        return done.stdout.strip()
-
-    def token(self, name: str) -> str:
-        """What logging in gives a program."""
-        body = json.dumps({"username": name, "password": PASSWORD}).encode()
-        request = urllib.request.Request(f"{self.url}/api/v1/auth/login", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return str(json.load(reply)["token"])
 
 
 class Shop:
@@ -112,21 +38,14 @@ class Shop:
 
     async def at_till(self, till: str) -> list[dict[str, Any]]:
         """Who has an active session there: what a till asks when it starts, before anybody logs in."""
-        return list((await self._get("order-sessions/active", self._till_key, tillId=till))["atTill"])
+        return list((await self._get("/order-sessions/active", self._till_key, tillId=till))["atTill"])
 
     async def active(self) -> dict[str, Any]:
         """Ann's active session, and what of hers waits."""
-        return await self._get("order-sessions/active", self._token, userId=self.user)
+        return await self._get("/order-sessions/active", self._token, userId=self.user)
 
     async def _get(self, path: str, credential: str, **parameters: str) -> dict[str, Any]:
-        def get() -> dict[str, Any]:
-            headers = {"Authorization": f"Bearer {credential}"} if credential else {}
-            url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE_S) as reply:
-                found: dict[str, Any] = json.load(reply)
-                return found
-
-        return await asyncio.to_thread(get)
+        return await asyncio.to_thread(ask, self.url, f"{path}?{urllib.parse.urlencode(parameters)}", token=credential)
 
     @asynccontextmanager
     async def till(self, name: str) -> AsyncIterator[tuple[SyncClient, Session]]:
@@ -173,7 +92,7 @@ async def saved(cart: Session) -> None:
     await until(lambda: cart.state is SaveState.SAVED, "saved")
 
 
-async def play(shop: Shop) -> None:
+async def day(shop: Shop) -> None:
     """The whole of it. Raises Wrong."""
     say("ann", "puts a cola and a cake into her cart at till-1, which is killed meanwhile")
     await shop.crash("till-1")
@@ -229,37 +148,27 @@ async def run(url: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="order-session-") as name:
         directory = Path(name)
         if url is not None:
-            await play(Shop(url, directory, user=f"ann-{uuid.uuid4().hex[:6]}"))
+            await day(Shop(url, directory, user=f"ann-{uuid.uuid4().hex[:6]}"))
             return
-        server = Server(directory)
+        server = Server(directory, config=ACCESS, people={"ann": "cashier"})
         try:
             await asyncio.to_thread(server.start)
-            server.tell("user", "add", "ann", "--role", "cashier", given=f"{PASSWORD}\n")
             key = server.tell("key", "new", "till-1", "--role", "till", "--bound", "tillID=till-1")
-            await play(Shop(server.url, directory, user="ann", token=server.token("ann"), till_key=key))
+            await day(Shop(server.url, directory, user="ann", token=server.token("ann"), till_key=key))
         finally:
             server.kill()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="of a server without access control; without it one is started")
+    parser = arguments(__doc__)
     for hidden in ("--crash", "--user", "--directory"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    try:
-        if given.crash is not None:
-            shop = Shop(given.url, Path(given.directory), user=given.user, token=os.environ["TOKEN"])
-            asyncio.run(edit_until_killed(shop, given.crash))
-            return 0
-        if given.url is not None:
-            urllib.request.urlopen(f"{given.url}/readyz", timeout=PATIENCE_S).close()
-        asyncio.run(run(given.url))
-    except (Wrong, urllib.error.URLError) as fault:
-        print(f"wrong: {fault}", file=sys.stderr)
-        return 1
-    print("all is well")
-    return 0
+    if given.crash is not None:
+        shop = Shop(given.url, Path(given.directory), user=given.user, token=os.environ["TOKEN"])
+        asyncio.run(edit_until_killed(shop, given.crash))
+        return 0
+    return play(partial(run, given.url), url=given.url)
 
 
 if __name__ == "__main__":
