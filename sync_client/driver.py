@@ -32,8 +32,9 @@ from sync_client.notes import Sink, Taken
 from sync_client.plain import through
 from sync_client.states import Activity, Do, Effect, Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
-from sync_client.transport import POLL_PATH, REQUEST_TIMEOUT_S, STREAM_PATH, Reply, Stream, Transport
+from sync_client.transport import REQUEST_TIMEOUT_S, Reply, Stream, Transport
 from sync_client.websocket import MessageStream, SocketTransport
+from sync_core.paths import POLL_PATH, STREAM_PATH
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
 __all__ = ["Driver"]

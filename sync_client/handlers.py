@@ -2,20 +2,17 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sync_client.attempts import was_cancelled
 from sync_client.errors import ConfigurationError
 from sync_client.event import CONTROL_TYPES, Event
-from sync_client.records import Transaction
 
 __all__ = ["Debounced", "Handlers", "Route"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-EventHandler = Callable[[Event], Awaitable[None] | None]
-TransactionalHandler = Callable[[Event, Transaction], None]
 
 STAGE_TYPES = ("stage_change", "order_stage_change")
 EVERYTHING = "*"

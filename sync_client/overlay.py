@@ -16,7 +16,8 @@ from itertools import count
 
 from sync_client.logs import get_logger
 from sync_client.pending import PendingCommand
-from sync_core.domain.command import Changes, Context, Domain
+from sync_core.domain.changes import Changes, Context
+from sync_core.domain.command import Domain
 from sync_core.domain.document import Known, Ref
 from sync_core.problems import SyncError
 

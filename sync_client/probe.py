@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass, field
 
 from sync_client.errors import NetworkFailed, NotAStream, Refused, RequestFailed, Unauthorized
-from sync_client.transport import MAX_BODY_BYTES, POLL_PATH, Transport
+from sync_client.transport import MAX_BODY_BYTES, Transport
+from sync_core.paths import POLL_PATH
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
 
 __all__ = ["Finding", "examine"]

@@ -20,7 +20,6 @@ __all__ = [
     "Transaction",
 ]
 
-DEFAULT_RETENTION_S = 3600.0
 DEFAULT_RETENTION_EVENTS = 100
 MAX_PARKED = 1000
 """Events that handlers failed on; the oldest go first."""

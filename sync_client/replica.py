@@ -27,7 +27,8 @@ from sync_client.overlay import Overlay
 from sync_client.pending import PendingCommand
 from sync_client.records import DocumentState, StoredDocument
 from sync_core.cursor import Cursor
-from sync_core.domain.command import Domain, Unloaded
+from sync_core.domain.changes import Unloaded
+from sync_core.domain.command import Domain
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.filters import Filter
 

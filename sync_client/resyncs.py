@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from sync_client.attempts import Attempts
-from sync_client.backoff import Backoff, Rng
+from sync_client.backoff import Backoff, Rng, around
 from sync_client.errors import CacheUnwritable
 from sync_client.handlers import Handlers
 from sync_client.logs import get_logger
@@ -94,7 +94,8 @@ class Resyncs:
                 refresh.trigger()
         if failed:
             self._rounds += 1
-            pause_s = self._again.delay_s(self._rounds, rng=self._rng)
+            # Never next to nothing, as a draw from the whole window might be: nobody stands in line here.
+            pause_s = around(self._again.delay_s(self._rounds, rng=lambda: 1.0), rng=self._rng)
             log.error("resync_not_told", reason=reason, handlers=", ".join(failed), again_in_s=round(pause_s, 1))
             self._wait(pause_s)
         if self._told and not self._failed:

@@ -22,10 +22,10 @@ from sync_client.logs import get_logger
 from sync_client.records import Batch, StagingLost
 from sync_client.replica import MAX_EXPIRED, Replica
 from sync_core.cursor import Cursor, MalformedCursor
+from sync_core.paths import SNAPSHOT_PATH
 
-__all__ = ["SNAPSHOT_PATH", "Snapshots"]
+__all__ = ["Snapshots"]
 
-SNAPSHOT_PATH = "/api/v1/sync/snapshot"
 PAGE_LIMIT = 1000
 MAX_PAGES = 10_000
 EXPIRE_EVERY_S = 600.0

@@ -27,13 +27,10 @@ from sync_client.errors import (
     StopAsked,
     Unauthorized,
 )
+from sync_core.paths import PREFIX, STREAM_PATH
 
-__all__ = ["POLL_PATH", "STREAM_PATH", "Reply", "Stream", "Transport", "checked_url", "default_tls"]
+__all__ = ["Reply", "Stream", "Transport", "checked_url", "default_tls"]
 
-API = "/api/v1"
-
-STREAM_PATH = "/api/v1/sync/events"
-POLL_PATH = "/api/v1/sync/poll"
 MAX_REDIRECTS = 5
 MAX_PORT = 65535
 CONNECT_TIMEOUT_S = 10.0
@@ -88,17 +85,23 @@ class Transport:
         trust_env: bool = True,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        """Raises ConfigurationError for a URL that cannot be one of a server."""
+        """Raises ConfigurationError for a URL that cannot be one of a server, and for proxies that cannot be used."""
         self._max_body_bytes = max_body_bytes
         self._base = checked_url(base_url)
         self._headers = [(k.encode("ascii"), v.encode("utf-8")) for k, v in (headers or {}).items()]
         self._request_timeout_s = request_timeout_s
         self._connect_timeout_s = connect_timeout_s
-        self._client = httpx2.AsyncClient(
-            verify=default_tls() if verify is True else verify,
-            trust_env=trust_env,
-            limits=httpx2.Limits(max_connections=20, max_keepalive_connections=4, keepalive_expiry=30),
-        )
+        try:
+            self._client = httpx2.AsyncClient(
+                verify=default_tls() if verify is True else verify,
+                trust_env=trust_env,
+                limits=httpx2.Limits(max_connections=20, max_keepalive_connections=4, keepalive_expiry=30),
+            )
+        except (httpx2.InvalidURL, ValueError, ImportError) as exc:
+            raise ConfigurationError(
+                "the environment names a proxy that cannot be used (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY): "
+                f"{exc}; correct or unset it"
+            ) from exc
 
     @asynccontextmanager
     async def stream(
@@ -173,7 +176,14 @@ class Transport:
         if guard is not None:
             headers.append((b"If-Match", b'"%d"' % guard))
         response = await self._send(
-            method, API + path, params=None, headers=headers, token=token, timeout=timeout, body=body, is_command=True
+            method,
+            PREFIX + path,
+            params=None,
+            headers=headers,
+            token=token,
+            timeout=timeout,
+            body=body,
+            is_command=True,
         )
         try:
             return await self._reply(response)
@@ -261,6 +271,8 @@ class _mapped:  # noqa: N801 - reads as what it does
             raise Refused(f"redirected to an unusable address: {exc}") from exc
         if isinstance(exc, httpx2.RequestError):
             raise NetworkFailed(f"{type(exc).__name__}: {exc}".rstrip(": ")) from exc
+        if isinstance(exc, ExceptionGroup) and exc.split(OverflowError)[1] is None:  # as anyio connects
+            raise NetworkFailed(f"a proxy or a redirect names a port that is not from 1 to {MAX_PORT}") from exc
 
 
 def checked_url(base_url: str) -> httpx2.URL:

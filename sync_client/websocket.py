@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 from sync_client.backoff import parse_retry_after
 from sync_client.errors import ConfigurationError, NetworkFailed, RequestFailed, ServerBusy, Unauthorized
 from sync_client.transport import CONNECT_TIMEOUT_S, MAX_BODY_BYTES, PROBLEM_TYPE, checked_url, default_tls
+from sync_core.paths import FEED_SOCKET_PATH
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.http11 import Response
 
-__all__ = ["SOCKET_PATH", "MessageStream", "SocketTransport"]
+__all__ = ["MessageStream", "SocketTransport"]
 
-SOCKET_PATH = "/api/v1/sync/ws"
 CLOSE_TIMEOUT_S = 0.2
 """For a goodbye to the server; its answer changes nothing."""
 _PLANNED = (1000, 1001)
@@ -68,7 +68,7 @@ class SocketTransport:
             raise ConfigurationError('transport="ws" needs one more package: pip install "order-sync[ws]"') from exc
         base = checked_url(base_url)
         scheme = "wss" if base.scheme == "https" else "ws"
-        self._url = str(base.copy_with(scheme=scheme, path=base.path.rstrip("/") + SOCKET_PATH))
+        self._url = str(base.copy_with(scheme=scheme, path=base.path.rstrip("/") + FEED_SOCKET_PATH))
         self._tls = None if scheme == "ws" else default_tls() if verify else _unverified()
         self._headers = dict(headers or {})
         self._trust_env = trust_env

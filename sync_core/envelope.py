@@ -9,7 +9,10 @@ from collections.abc import Iterable
 
 from pydantic_core import to_json
 
-__all__ = ["envelope", "envelope_tail"]
+__all__ = ["ENVELOPE_HEAD_BYTES", "envelope", "envelope_tail"]
+
+ENVELOPE_HEAD_BYTES = 160
+"""What id, type and timestamp add to an event's tail, at most."""
 
 
 def envelope_tail(

@@ -5,7 +5,6 @@ so a newer client's extra fields survive an older server. Source: protocol.md 1,
 """
 
 import enum
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,8 @@ from pydantic import (
 )
 
 from sync_core.filters import ENTITY_ID_PATTERN, ENTITY_KEYS, EVENT_TYPE_PATTERN
+from sync_core.labels import PERSON, ROLE
+from sync_core.times import ISO_8601, NO_TIME
 
 __all__ = [
     "CONTROL_EVENTS",
@@ -42,13 +43,11 @@ MAX_AUDIENCE = 32
 CONTROL_EVENTS = frozenset({"connected", "caught_up", "heartbeat", "reset", "removed", "goodbye"})
 """Raised by the feed itself; never logged, never publishable."""
 
-_ISO_8601 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]", re.ASCII)
-
 
 def _iso_text(value: Any) -> Any:
     """Only text: pydantic would also take a number, as seconds or milliseconds by its size."""
-    if not isinstance(value, str) or not _ISO_8601.match(value):
-        raise ValueError("a time is ISO 8601 text with an offset, such as 2026-11-20T10:30:00+03:00")
+    if not isinstance(value, str) or not ISO_8601.match(value):
+        raise ValueError(NO_TIME)
     return value
 
 
@@ -64,7 +63,7 @@ TypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 AudienceLabel = Annotated[
     str,
     StringConstraints(
-        pattern=rf"^(role:|user:|({'|'.join(ENTITY_KEYS)})=)[^\x00-\x20\x7f-\xa0,\u2028\u2029]"
+        pattern=rf"^({ROLE}|{PERSON}|({'|'.join(ENTITY_KEYS)})=)[^\x00-\x20\x7f-\xa0,\u2028\u2029]"
         r"[^\x00-\x1f\x7f-\x9f,\u2028\u2029]{0,127}$"
     ),
 ]

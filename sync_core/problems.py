@@ -13,6 +13,7 @@
         ├── UnsupportedMedia   415
         ├── Unprocessable      422  well-formed, but its content is not acceptable
         ├── TooManyRequests    429  slow down; Retry-After says how long
+        ├── InternalError      500  a fault of the server, which its log tells more of
         └── Unavailable        503  not now; Retry-After says when
             └── OutcomeUnknown 503  it may or may not have happened: re-send with the same key
 
@@ -28,6 +29,7 @@ __all__ = [
     "CursorGone",
     "FieldError",
     "Forbidden",
+    "InternalError",
     "InvalidRequest",
     "MethodNotAllowed",
     "NotFound",
@@ -133,6 +135,10 @@ class Unprocessable(Problem):
 
 class TooManyRequests(Problem):
     status = 429
+
+
+class InternalError(Problem):
+    status = 500
 
 
 class Unavailable(Problem):

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
@@ -11,13 +11,13 @@ from sync_core.domain.catalog import DOMAIN
 from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN
 from sync_server.permissions import known_permissions
 from sync_server.sections import Duration, ReadableFile, Section
+from sync_server.tenants import DEFAULT_TENANT, TENANT_PATTERN, Tenant
 
 __all__ = ["AccessSection", "JWTSection", "LimitsSection", "RoleSection", "WebhookSection"]
 
 MIN_SECRET_BYTES = 32
 MIN_SECRET_CHARACTERS = 10
 _SAFE_URL = re.compile(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
-_TENANT = re.compile(r"[a-z0-9-]{1,64}")
 _PERMISSIONS = known_permissions(DOMAIN)
 
 
@@ -86,7 +86,7 @@ class WebhookSection(Section):
 
     secret: Secret
     event_type: str = Field(pattern=EVENT_TYPE_PATTERN)
-    tenant: str = Field("default", pattern=f"^{_TENANT.pattern}$")
+    tenant: Tenant = DEFAULT_TENANT
     signature_header: str = Field("X-Signature", pattern=r"^[A-Za-z0-9-]{1,64}$")
     timestamp_header: str = Field("X-Timestamp", pattern=r"^[A-Za-z0-9-]{1,64}$")
     key: str | None = None
@@ -117,17 +117,24 @@ class AccessSection(Section):
     mode: Literal["open", "required"] = "open"
     secret: Secret | None = None
     session: Duration = timedelta(hours=12)
-    tenants: tuple[str, ...] | Literal["any"] = ("default",)
+    tenants: tuple[str, ...] | Literal["any"] = (DEFAULT_TENANT,)
     jwt: tuple[JWTSection, ...] = ()
     roles: dict[str, RoleSection] = Field(default_factory=dict)
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
 
+    @field_validator("tenants", mode="before")
+    @classmethod
+    def _any_or_some(cls, tenants: Any) -> Any:
+        if tenants != "any" and not isinstance(tenants, list | tuple):
+            raise ValueError('has to be "any", or a list of names')
+        return tenants
+
     @field_validator("tenants")
     @classmethod
     def _names(cls, tenants: tuple[str, ...] | str) -> tuple[str, ...] | str:
         for tenant in tenants if isinstance(tenants, tuple) else ():
-            if not _TENANT.fullmatch(tenant):
+            if not re.fullmatch(TENANT_PATTERN, tenant):
                 raise ValueError(f"{tenant!r} is no tenant; it has 1 to 64 of a-z, 0-9 and hyphens")
         return tenants
 

@@ -24,10 +24,10 @@ from sync_server.console.tail import follow
 from sync_server.console.terminal import EXIT_FAILED, ConfigOption, die, err, existing, out, with_log
 from sync_server.console.users import user_app
 from sync_server.console.verify import Report, verify
-from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.log.base import EventLog, LogMisconfigured
 from sync_server.log.open import new_epoch
 from sync_server.settings import DEFAULT_FILE, EXIT_CONFIG, ConfigError, Settings, load_settings
+from sync_server.tenants import DEFAULT_TENANT
 
 __all__ = ["main"]
 

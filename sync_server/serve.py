@@ -29,7 +29,8 @@ import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
 
-from sync_server.app import Application, open_application
+from sync_server.app import open_application
+from sync_server.asgi import Application
 from sync_server.log.base import LogMisconfigured
 from sync_server.protocol import BoundedHttpProtocol
 from sync_server.settings import EXIT_CONFIG, Settings, is_loopback

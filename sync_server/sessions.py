@@ -4,7 +4,7 @@ their user.
 Source: seed 004, domain-more.md C.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import cast
 
@@ -15,7 +15,7 @@ from sync_core.filters import tag
 from sync_core.problems import NotFound
 from sync_server.access.caller import Caller
 from sync_server.access.rights import OPEN_RIGHTS
-from sync_server.accounts.records import ACCOUNTS_TENANT, User
+from sync_server.accounts.records import ACCOUNTS_TENANT, User, user_id
 from sync_server.commands.dispatch import Call, Dispatch
 from sync_server.commands.sweeps import SYSTEM, Sweep
 from sync_server.log.base import DocumentPage, EventLog, Selection
@@ -50,22 +50,33 @@ def stale_sessions(section: SessionsSection) -> Sweep:
 
 
 async def delete_sessions(event_log: EventLog, dispatch: Dispatch, *, tenant: str, user: str) -> int:
-    """Delete all sessions of *user*, finished ones too; how many. What was sold stays. Raises LogError, Problem."""
-    if tenant not in await event_log.tenants():
+    """Delete all sessions of *user*, who is deleted, finished ones too; how many. What was sold stays. Of anybody else
+    nothing is touched. Raises LogError, Problem.
+    """
+    if not {tenant, ACCOUNTS_TENANT} <= set(await event_log.tenants()):
         return 0
     selection = Selection((OrderSession.kind,), frozenset({tag("userID", user)}))
     system, count = Caller(tenant, SYSTEM, OPEN_RIGHTS), 0
 
-    async def forget(stored: StoredDocument) -> None:
+    async def forget(page: Sequence[StoredDocument]) -> None:
         nonlocal count
-        try:
-            await dispatch(system, Call(delete, DeleteSession(sessionID=stored.id)))
-            count += 1
-        except NotFound:
-            pass  # somebody else was faster
+        # Asked after they were found: who is still deleted by now has made none of them under a new account.
+        if not await _is_deleted(event_log, user_id(tenant, user)):
+            return
+        for stored in page:
+            try:
+                answer = await dispatch(system, Call(delete, DeleteSession(sessionID=stored.id)))
+            except NotFound:
+                continue  # somebody else was faster
+            count += answer.refusal is None
 
     await _each(lambda after: event_log.documents(tenant, selection, after=after, limit=PAGE), forget)
     return count
+
+
+async def _is_deleted(event_log: EventLog, record: str) -> bool:
+    found = (await event_log.load(ACCOUNTS_TENANT, [Ref(User.kind, record)])).documents
+    return bool(found) and all(stored.deleted for stored in found)
 
 
 class DeletedUsers:
@@ -77,36 +88,39 @@ class DeletedUsers:
     def __init__(self, event_log: EventLog, dispatch: Dispatch) -> None:
         self._log = event_log
         self._dispatch = dispatch
+        self._seen: set[tuple[str, int]] = set()
         self._done: set[tuple[str, int]] = set()
 
     async def sweep(self) -> None:
-        """Raises LogError, Problem."""
+        """Twice for each: a session may have been made in the moment until all processes knew. Raises LogError,
+        Problem.
+        """
         gone: set[tuple[str, int]] = set()
 
-        async def look(stored: StoredDocument) -> None:
-            if not stored.deleted:
-                return
-            gone.add((stored.id, stored.version))
-            if (stored.id, stored.version) not in self._done:
-                tenant, _, user = stored.id.partition("/")
-                await delete_sessions(self._log, self._dispatch, tenant=tenant, user=user)
+        async def look(page: Sequence[StoredDocument]) -> None:
+            for stored in page:
+                if not stored.deleted:
+                    continue
+                gone.add((stored.id, stored.version))
+                if (stored.id, stored.version) not in self._done:
+                    tenant, _, user = stored.id.partition("/")
+                    await delete_sessions(self._log, self._dispatch, tenant=tenant, user=user)
 
         selection = Selection((User.kind,), deleted=True)
         if ACCOUNTS_TENANT in await self._log.tenants():
             read = self._log.documents
             await _each(lambda after: read(ACCOUNTS_TENANT, selection, after=after, limit=PAGE), look)
-        self._done = gone
+        self._seen, self._done = gone, self._seen & gone
 
 
 async def _each(
-    read: Callable[[Ref | None], Awaitable[DocumentPage]], work: Callable[[StoredDocument], Awaitable[None]]
+    read: Callable[[Ref | None], Awaitable[DocumentPage]], work: Callable[[Sequence[StoredDocument]], Awaitable[None]]
 ) -> None:
-    """*work* on every document of all pages that *read* gives."""
+    """*work* on all pages that *read* gives."""
     after: Ref | None = None
     while True:
         page = await read(after)
-        for stored in page.documents:
-            await work(stored)
+        await work(page.documents)
         after = page.next
         if after is None:
             return

@@ -22,6 +22,8 @@ PIECE_BYTES = 8 * 1024
 PAUSE_SHARE = 9
 """So many times as long as parsing took nothing more is parsed: one client gets a tenth of the event loop."""
 MIN_PAUSE_S = 0.002
+MAX_UNREAD_BYTES = 256 * 1024
+"""What may wait for a client that does not read. Beyond it nothing more is taken in: each ping asks for an answer."""
 LINGER_S = 1.0
 """How long what a refused client still sends is taken in and dropped, so that it can read why."""
 TOO_LARGE = "order_sync.too_large"
@@ -42,18 +44,30 @@ class BoundedSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._refused:
             self._unparsed += data
-            if self._parsing is None and self._may_parse:
+            if self._is_unread:
+                self._pause()
+            elif self._parsing is None and self._may_parse:
                 self._parse_piece()
 
     @property
     def _may_parse(self) -> bool:
         """Nothing waits for the application; or that has closed the socket, and only the peer's close is looked for."""
-        return self.queue.empty() or self.close_sent
+        return (self.queue.empty() or self.close_sent) and not self._is_unread
+
+    @property
+    def _is_unread(self) -> bool:
+        """Whether too much waits for the peer; ``resume_writing`` comes when it has been read."""
+        return not self.writable.is_set() and self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._parsing is None:
+            self._parsing = self.loop.call_soon(self._go_on)
 
     def _parse_piece(self) -> None:
         self._parsing = None
         if not self._may_parse:
-            return  # receive() goes on
+            return  # receive() goes on, or resume_writing()
         piece = bytes(self._unparsed[:PIECE_BYTES])
         del self._unparsed[:PIECE_BYTES]
         began_s = thread_time()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sync_server.app import Application, open_application
+from sync_server.app import open_application
+from sync_server.asgi import Application
 from sync_server.feed.hub import Hub
 from sync_server.serve import bind, make_server
 from sync_server.settings import Settings

@@ -3,9 +3,10 @@
 Source: domain-more.md D.
 """
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Ref
-from sync_core.domain.drivers import Driver, UserID
+from sync_core.domain.drivers import Driver, DriverID
 from sync_core.domain.transport_orders import TransportOrder, TransportOrderID, TransportStatus, leave_vehicle
 from sync_core.domain.vehicles import Vehicle, VehicleID, let_go
 
@@ -17,7 +18,7 @@ MAX_ORDERS = 50
 
 class AssignDriver(CommandInput):
     vehicleID: VehicleID
-    driverID: UserID | None
+    driverID: DriverID | None
 
 
 @command(

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document, Part
 from sync_core.domain.fields import DocumentID, Label, Made, Names, Omittable, Text, Whole
 from sync_core.domain.orders import Order, Stage, enter_stage

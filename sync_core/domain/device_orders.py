@@ -1,31 +1,17 @@
 """What is ordered at a device: parts of a device, and what callers may send of them. Source: seed 003."""
 
-import re
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sync_core.domain.document import Part
-from sync_core.domain.fields import Amount, Label, ShortText, Whole, at_most_bytes, plain_extras
+from sync_core.domain.fields import Amount, Label, LocalTimestamp, ShortText, Whole, at_most_bytes, plain_extras
 
-__all__ = ["MAX_ORDERS", "DeviceOrder", "GivenOrder", "Moment", "OrderIndex", "Quantity", "check_orders"]
+__all__ = ["MAX_ORDERS", "DeviceOrder", "GivenOrder", "OrderIndex", "Quantity", "check_orders"]
 
 MAX_ORDERS = 500
 MAX_ORDERS_BYTES = 96 * 1024
 """With this a device and the orders that an event names beside it stay below 256 KiB."""
-
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
-
-
-def _moment(text: str) -> str:
-    try:
-        if _MOMENT.fullmatch(text):
-            datetime.fromisoformat(text)
-            return text
-    except ValueError:
-        pass
-    raise ValueError("a time is ISO 8601 text with an offset, such as 2026-02-03T02:25:33+03:00")
 
 
 def _index(value: Any) -> Any:
@@ -33,9 +19,7 @@ def _index(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 5 else value
 
 
-Moment = Annotated[str, AfterValidator(_moment)]
-"""A time as its till wrote it, whose clock a person may want to see: with its offset."""
-OrderIndex = Annotated[Whole, BeforeValidator(_index), Field(ge=0, lt=MAX_ORDERS)]
+OrderIndex = Annotated[Whole, Field(ge=0, lt=MAX_ORDERS), BeforeValidator(_index)]
 """Which of a device's orders, from 0. It moves when one before it goes: guard it with ``If-Match``."""
 Quantity = Annotated[Whole, Field(ge=1, le=10_000)]
 
@@ -47,8 +31,8 @@ class DeviceOrder(Part):
     price: Amount
     quantity: Quantity = 1
     notes: ShortText = ""
-    firstOrderTime: Moment | None = None
-    lastOrderTime: Moment | None = None
+    firstOrderTime: LocalTimestamp | None = None
+    lastOrderTime: LocalTimestamp | None = None
 
     def timed(self, now: str) -> "DeviceOrder":
         """The same with times: without one it was ordered when the server heard of it."""

@@ -9,18 +9,22 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.device_orders import (
-    MAX_ORDERS,
-    DeviceOrder,
-    GivenOrder,
-    Moment,
-    OrderIndex,
-    Quantity,
-    check_orders,
-)
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
+from sync_core.domain.device_orders import MAX_ORDERS, DeviceOrder, GivenOrder, OrderIndex, Quantity, check_orders
 from sync_core.domain.document import Document
-from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, ShortText, StrictBool, Whole
+from sync_core.domain.fields import (
+    Amount,
+    DocumentID,
+    Label,
+    LocalTimestamp,
+    Made,
+    Names,
+    Omittable,
+    ShortText,
+    StrictBool,
+    Whole,
+)
 from sync_core.events import EventType
 from sync_core.problems import FieldError, NotFound, Unprocessable
 from sync_core.times import iso_from_ms, ms_from_datetime
@@ -183,8 +187,8 @@ class EditDeviceOrder(CommandInput):
     price: Omittable[Amount] = None
     quantity: Omittable[Quantity] = None
     notes: Omittable[ShortText] = None
-    firstOrderTime: Omittable[Moment] = None
-    lastOrderTime: Omittable[Moment] = None
+    firstOrderTime: Omittable[LocalTimestamp] = None
+    lastOrderTime: Omittable[LocalTimestamp] = None
 
 
 @command(

@@ -11,10 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sync_core.filters import tag
 
-__all__ = ["ADMINS", "Document", "Known", "Part", "Ref", "by_kind"]
-
-ADMINS = "role:admin"
-"""The label of those who see what belongs to others."""
+__all__ = ["Document", "Known", "Part", "Ref", "by_kind"]
 
 
 class Ref(NamedTuple):

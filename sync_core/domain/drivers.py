@@ -4,27 +4,24 @@ from typing import Annotated, ClassVar
 
 from pydantic import StringConstraints
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document
 from sync_core.domain.fields import DocumentID, Label, Names, Omittable
 from sync_core.events import EventType
 from sync_core.filters import tag
+from sync_core.labels import person_label, role_label
 
-__all__ = ["COMMANDS", "EVENT_TYPES", "OFFICE", "OFFICE_ROLES", "Driver", "UserID", "person"]
+__all__ = ["COMMANDS", "EVENT_TYPES", "OFFICE", "OFFICE_ROLES", "Driver", "DriverID"]
 
-UserID = Annotated[
+DriverID = Annotated[
     str, StringConstraints(pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._@+:-]*$", max_length=64), Names("driver")
 ]
-"""The name by which a user logs in, or the subject of its token."""
+"""The UserID of who drives. Like a DocumentID it can stand in a path."""
 
 OFFICE_ROLES = ("admin", "dispatcher")
-OFFICE = tuple(f"role:{role}" for role in OFFICE_ROLES)
+OFFICE = tuple(role_label(role) for role in OFFICE_ROLES)
 """Who sees all of logistics; beside them everybody sees what is theirs."""
-
-
-def person(user_id: str) -> str:
-    """The label of one user."""
-    return f"user:{user_id}"
 
 
 class Driver(Document):
@@ -46,7 +43,7 @@ class Driver(Document):
         return own if self.vehicleID is None else (*own, tag("vehicleID", self.vehicleID))
 
     def audience(self) -> tuple[str, ...]:
-        return (*OFFICE, person(self.userID))
+        return (*OFFICE, person_label(self.userID))
 
     @property
     def state(self) -> str:
@@ -57,7 +54,7 @@ EVENT_TYPES = (EventType("driver_updated", document="driver"),)
 
 
 class CreateDriver(CommandInput):
-    userID: UserID
+    userID: DriverID
     name: Label
     phone: Label | None = None
     licence: Label | None = None
@@ -70,7 +67,7 @@ def create(shop: Changes, given: CreateDriver) -> None:
 
 
 class EditDriver(CommandInput):
-    userID: UserID
+    userID: DriverID
     name: Omittable[Label] = None
     phone: Label | None = None
     licence: Label | None = None
@@ -85,7 +82,7 @@ def edit(shop: Changes, given: EditDriver) -> None:
 
 
 class DeleteDriver(CommandInput):
-    userID: UserID
+    userID: DriverID
 
 
 @command("DELETE", "/drivers/{userID}", target=Driver, permission="dispatch", emits=["driver_updated"])

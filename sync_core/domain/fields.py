@@ -6,6 +6,7 @@ point. Everything is bounded, so that an event that carries a whole document sta
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -25,12 +26,17 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, to_json
 
+from sync_core.filters import ENTITY_ID_PATTERN
+from sync_core.times import NO_TIME, iso_from_ms, ms_from_iso
+
 __all__ = [
     "EXACT",
     "MAX_AMOUNT",
     "Amount",
+    "Currency",
     "DocumentID",
     "Label",
+    "LocalTimestamp",
     "Made",
     "Names",
     "Numbered",
@@ -38,6 +44,8 @@ __all__ = [
     "ShortText",
     "StrictBool",
     "Text",
+    "Timestamp",
+    "UserID",
     "Whole",
     "at_most_bytes",
     "plain_extras",
@@ -57,15 +65,20 @@ MAX_WHOLE = 2**53 - 1
 _TWO_PLACES = re.compile(r"[0-9]{1,10}\.[0-9]{2}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
 _CENT = Decimal("0.01")
+_LOCAL_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
 _AS_TEXT = 'a decimal number as text, such as "12.50"'
 
 DocumentID = Annotated[str, StringConstraints(pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=64)]
 """An id that a caller may make: 1 to 64 letters, digits, dots, underscores and hyphens. Not dots alone: in a URL
 ``.`` and ``..`` are places."""
+UserID = Annotated[str, StringConstraints(pattern=ENTITY_ID_PATTERN)]
+"""The name by which a user logs in, or the subject of its token; ``key:...`` of a machine."""
 ShortText = Annotated[str, StringConstraints(max_length=2000)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Whole = StrictInt
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+"""ISO 4217."""
 
 
 Numbered = BeforeValidator(lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int)
@@ -101,6 +114,29 @@ Omittable = Annotated[
     T | None, AfterValidator(_given), _NoNull(), Field(json_schema_extra=lambda schema: schema.pop("default", None))
 ]
 """A field of a PATCH that may be absent (None, then), but not null."""
+
+
+def _in_utc(text: str) -> str:
+    try:
+        return iso_from_ms(ms_from_iso(text))
+    except (ValueError, OverflowError):
+        raise ValueError(NO_TIME) from None
+
+
+def _with_offset(text: str) -> str:
+    try:
+        if _LOCAL_TIMESTAMP.fullmatch(text):
+            datetime.fromisoformat(text)
+            return text
+    except ValueError:
+        pass
+    raise ValueError(NO_TIME)
+
+
+Timestamp = Annotated[str, AfterValidator(_in_utc), Field(max_length=64, json_schema_extra={"format": "date-time"})]
+"""A time as callers write it, kept in UTC with milliseconds."""
+LocalTimestamp = Annotated[str, AfterValidator(_with_offset)]
+"""A time as its till wrote it, whose clock a person may want to see: with its offset."""
 
 
 def two_places(value: Any) -> Decimal:

@@ -9,14 +9,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document
-from sync_core.domain.drivers import OFFICE, person
-from sync_core.domain.fields import Amount, DocumentID, Made, Names, Whole
-from sync_core.domain.places import Moment
+from sync_core.domain.drivers import OFFICE
+from sync_core.domain.fields import Amount, DocumentID, Made, Names, Timestamp, Whole
 from sync_core.domain.vehicles import Fuel, Vehicle, VehicleID, with_fuel
 from sync_core.events import EventType
 from sync_core.filters import tag
+from sync_core.labels import person_label
 
 __all__ = ["COMMANDS", "EVENT_TYPES", "FuelLog"]
 
@@ -56,7 +57,7 @@ class FuelLog(Document):
         return self.tags()
 
     def audience(self) -> tuple[str, ...]:
-        return OFFICE if self.driverID is None else (*OFFICE, person(self.driverID))
+        return OFFICE if self.driverID is None else (*OFFICE, person_label(self.driverID))
 
     @property
     def is_open(self) -> bool:
@@ -74,7 +75,7 @@ class LogFuel(CommandInput):
     vehicleID: VehicleID
     liters: Liters
     odometer: Whole = Field(ge=0, le=10_000_000)
-    at: Moment | None = None
+    at: Timestamp | None = None
 
 
 @command(

@@ -12,21 +12,22 @@ import enum
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document
-from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, ShortText, Text, Whole
+from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, ShortText, Text, UserID, Whole
 from sync_core.domain.fuel_trucks import FuelTruck, TruckID
 from sync_core.events import EventType
-from sync_core.filters import ENTITY_ID_PATTERN, tag
+from sync_core.filters import tag
+from sync_core.labels import ADMINS, person_label, role_label
 from sync_core.problems import Unprocessable
 from sync_core.times import ms_from_datetime
 
 __all__ = [
     "COMMANDS",
     "EVENT_TYPES",
-    "AssigneeID",
     "CreateFuelOrder",
     "FuelOrder",
     "FuelOrderID",
@@ -41,7 +42,7 @@ __all__ = [
 
 OFFER_PERMISSION = "access_fueler_dashboard"
 CSR_PERMISSION = "edit_fuel_order"
-TO_ALL = ("role:csr", "role:admin")
+TO_ALL = (role_label("csr"), ADMINS)
 """Who is told of every order, whoever has claimed it."""
 
 
@@ -54,8 +55,6 @@ class FuelStatus(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-AssigneeID = Annotated[str, StringConstraints(pattern=ENTITY_ID_PATTERN)]
-"""The user's name, or ``key:...`` of a machine."""
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -70,7 +69,7 @@ class FuelOrder(Document):
 
     fuelOrderID: DocumentID
     status: FuelStatus
-    assigneeID: AssigneeID | None = None
+    assigneeID: UserID | None = None
     truckID: DocumentID | None = None
     aircraft: Label | None = None
     location: Label | None = None
@@ -100,7 +99,7 @@ class FuelOrder(Document):
         """An order that nobody has is for every fueler, one that somebody has for customer service and that fueler."""
         if self.status is FuelStatus.UNASSIGNED:
             return ()
-        return TO_ALL if self.assigneeID is None else (*TO_ALL, f"user:{self.assigneeID}")
+        return TO_ALL if self.assigneeID is None else (*TO_ALL, person_label(self.assigneeID))
 
     @property
     def state(self) -> str:
@@ -154,7 +153,7 @@ def require_open(order: FuelOrder, wish: str) -> None:
 
 class CreateFuelOrder(CommandInput):
     fuelOrderID: Annotated[FuelOrderID | None, Made()] = None
-    assigneeID: AssigneeID | None = None
+    assigneeID: UserID | None = None
     truckID: TruckID | None = None
     aircraft: Label | None = None
     location: Label | None = None

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, ClassVar
 
-from sync_core.domain.command import Changes, CommandInput, command
+from sync_core.domain.changes import Changes
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document
 from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, two_places
 from sync_core.events import EventType

@@ -8,10 +8,12 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.fields import Amount, Whole
-from sync_core.domain.fuel_orders import AssigneeID, FuelOrder, FuelOrderID, FuelStatus, changed, offer, require_open
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
+from sync_core.domain.fields import Amount, UserID, Whole
+from sync_core.domain.fuel_orders import FuelOrder, FuelOrderID, FuelStatus, changed, offer, require_open
 from sync_core.domain.fuel_trucks import FuelTruck, TruckID
+from sync_core.labels import user_of
 from sync_core.problems import FieldError, Unprocessable
 
 __all__ = ["COMMANDS", "dispensed"]
@@ -30,7 +32,7 @@ NEXT_STATUSES: dict[FuelStatus, frozenset[FuelStatus]] = {
 def _caller(yard: Changes) -> str | None:
     """Who calls, as assignees are named; None where the rule cannot know: on a replica, or without access control."""
     principal = yard.context.principal
-    return principal.removeprefix("user:") if ":" in principal else None
+    return user_of(principal) if ":" in principal else None
 
 
 def _own(order: FuelOrder, caller: str | None) -> None:
@@ -50,7 +52,7 @@ class ChangeFuelStatus(CommandInput):
     status: FuelStatus
     truckID: TruckID | None = None
     """The truck that is taken."""
-    assigneeID: AssigneeID | None = None
+    assigneeID: UserID | None = None
     """Who does it, where the server cannot know: without access control, and in a client's own picture."""
 
 

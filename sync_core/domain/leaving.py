@@ -7,7 +7,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.sessions import OrderSession, SessionID, SessionStatus, TillID, change, move, session_in
 from sync_core.domain.tabs import GivenPaid, NewTransactionID, Tab, TabID, put_on
 from sync_core.domain.transactions import record

@@ -11,11 +11,10 @@ same batch. While it is in a bay its job decides. Source: domain.md.
 import enum
 from typing import Annotated, ClassVar
 
-from pydantic import StringConstraints
-
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document, Part
-from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Omittable, ShortText, Text
+from sync_core.domain.fields import Amount, Currency, DocumentID, Label, Made, Names, Omittable, ShortText, Text
 from sync_core.domain.items import Customer, GivenCustomer, GivenItems, Item, total
 from sync_core.domain.queues import Queue
 from sync_core.events import EventType
@@ -54,8 +53,6 @@ NEXT_PAYMENT: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.PAID: frozenset({PaymentStatus.REFUNDED}),
     PaymentStatus.REFUNDED: frozenset(),
 }
-
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 class Payment(Part):

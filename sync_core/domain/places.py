@@ -3,38 +3,20 @@
 Degrees are kept to seven places, a centimetre.
 """
 
-import re
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sync_core.domain.document import Part
-from sync_core.domain.fields import plain_extras
-from sync_core.times import iso_from_ms, ms_from_datetime
+from sync_core.domain.fields import Timestamp, plain_extras
 
-__all__ = ["GivenPoint", "Latitude", "Longitude", "Moment", "Point", "Position"]
+__all__ = ["GivenPoint", "Latitude", "Longitude", "Point", "Position"]
 
 
 def _degrees(value: float) -> float:
     return round(value, 7) + 0.0  # there is a -0.0
 
 
-_ISO_8601 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]", re.ASCII)
-
-
-def _moment(text: str) -> str:
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None or not _ISO_8601.match(text):
-            raise ValueError
-        return iso_from_ms(ms_from_datetime(moment))
-    except (ValueError, OverflowError):
-        raise ValueError("a time is ISO 8601 text with an offset, such as 2026-11-20T10:30:00+03:00") from None
-
-
-Moment = Annotated[str, AfterValidator(_moment), Field(max_length=64, json_schema_extra={"format": "date-time"})]
-"""A time as callers write it, kept in UTC with milliseconds."""
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False), AfterValidator(_degrees)]
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False), AfterValidator(_degrees)]
 
@@ -58,4 +40,4 @@ class Position(BaseModel):
     lat: Latitude = Field(examples=[33.8938])
     heading: float | None = Field(default=None, ge=0, lt=360, allow_inf_nan=False, examples=[270])
     speed: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False, examples=[48.5])
-    at: Moment | None = None
+    at: Timestamp | None = None

@@ -5,7 +5,8 @@ Who enters stands behind everybody of the same or a higher priority; ``move`` pu
 
 from typing import Annotated, ClassVar
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document, Part
 from sync_core.domain.fields import DocumentID, Label, Made, Names, Omittable, StrictBool, Whole
 from sync_core.events import EventType

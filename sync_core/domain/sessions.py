@@ -16,14 +16,16 @@ as in seed 004, on whose routes they stand. Source: seed 004, domain-more.md C.
 import enum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, StringConstraints, computed_field, model_validator
+from pydantic import AfterValidator, computed_field, model_validator
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
-from sync_core.domain.document import ADMINS, Document
-from sync_core.domain.fields import DocumentID, Made, Names, Numbered, Omittable
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
+from sync_core.domain.document import Document
+from sync_core.domain.fields import DocumentID, Made, Names, Numbered, Omittable, UserID
 from sync_core.domain.items import GivenItems, Item
 from sync_core.events import EventType
-from sync_core.filters import ENTITY_ID_PATTERN, tag
+from sync_core.filters import tag
+from sync_core.labels import ADMINS, person_label
 from sync_core.problems import Forbidden
 
 __all__ = [
@@ -64,7 +66,7 @@ def _no_route(session: str) -> str:
 
 SessionID = Annotated[DocumentID, Numbered, Names("order_session")]
 NewSessionID = Annotated[Annotated[SessionID, AfterValidator(_no_route)] | None, Made()]
-UserID = Annotated[str, StringConstraints(pattern=ENTITY_ID_PATTERN), Numbered]
+OwnerID = Annotated[UserID, Numbered]
 TillID = Annotated[DocumentID, Numbered]
 
 
@@ -78,7 +80,7 @@ class OrderSession(Document):
     owner_key: ClassVar[str] = "userID"
 
     sessionID: DocumentID
-    userId: UserID
+    userId: OwnerID
     tillId: DocumentID | None = None
     items: tuple[Item, ...] = ()
     status: SessionStatus = SessionStatus.ACTIVE
@@ -106,7 +108,7 @@ class OrderSession(Document):
         return tuple(tag(key, value) for key, value in about if value is not None)
 
     def audience(self) -> tuple[str, ...]:
-        return (f"user:{self.userId}", ADMINS)
+        return (person_label(self.userId), ADMINS)
 
     @property
     def state(self) -> str:
@@ -136,7 +138,7 @@ class SessionSlot(Document):
         return ()
 
     def audience(self) -> tuple[str, ...]:
-        return (f"user:{self.userID}", ADMINS)
+        return (person_label(self.userID), ADMINS)
 
 
 EVENT_TYPES = (
@@ -206,7 +208,7 @@ def session_in(shop: Changes, session_id: str, status: SessionStatus) -> OrderSe
 
 class CreateSession(CommandInput):
     sessionID: NewSessionID = None
-    userId: UserID | None = None
+    userId: OwnerID | None = None
     tillId: TillID | None = None
     items: GivenItems = ()
     status: Literal["active"] = "active"
@@ -249,7 +251,7 @@ def create(shop: Changes, given: CreateSession) -> None:
 
 class UpdateSession(CommandInput):
     sessionID: SessionID
-    userId: Omittable[UserID] = None
+    userId: Omittable[OwnerID] = None
     """Whose it is: a till says whom it means, and is refused if that is somebody else."""
     items: Omittable[GivenItems] = None
     tillId: Omittable[TillID] = None

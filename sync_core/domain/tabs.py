@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document
 from sync_core.domain.fields import Amount, DocumentID, Label, Made, Names, Numbered, at_most_bytes, plain_extras
 from sync_core.domain.items import MAX_ITEMS, GivenItems, Item, total

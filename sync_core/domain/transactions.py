@@ -6,12 +6,13 @@ Source: seed 004, domain-more.md C.
 from decimal import Decimal
 from typing import ClassVar
 
-from sync_core.domain.command import Changes
-from sync_core.domain.document import ADMINS, Document, Part
+from sync_core.domain.changes import Changes
+from sync_core.domain.document import Document, Part
 from sync_core.domain.fields import Amount, DocumentID, Label, ShortText
 from sync_core.domain.items import Item, total
 from sync_core.events import EventType
 from sync_core.filters import tag
+from sync_core.labels import ADMINS, person_label
 
 __all__ = ["EVENT_TYPES", "Paid", "Transaction", "record"]
 
@@ -51,7 +52,7 @@ class Transaction(Document):
         return ()
 
     def audience(self) -> tuple[str, ...]:
-        return (tag_of_person(self.userID), ADMINS)
+        return (person_label(self.userID), ADMINS)
 
     @property
     def is_open(self) -> bool:
@@ -59,11 +60,6 @@ class Transaction(Document):
 
 
 EVENT_TYPES = (EventType("transaction_created", document="transaction"),)
-
-
-def tag_of_person(user: str) -> str:
-    """The label of one person."""
-    return f"user:{user}"
 
 
 def record(

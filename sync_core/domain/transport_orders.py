@@ -11,16 +11,18 @@ assigned or in progress the vehicle knows it, so that both change together. Sour
 import enum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document
-from sync_core.domain.drivers import OFFICE, OFFICE_ROLES, person
-from sync_core.domain.fields import Amount, DocumentID, Made, Names, Omittable, ShortText
+from sync_core.domain.drivers import OFFICE, OFFICE_ROLES
+from sync_core.domain.fields import Amount, Currency, DocumentID, Made, Names, Omittable, ShortText, UserID
 from sync_core.domain.places import GivenPoint, Point
 from sync_core.domain.vehicles import Vehicle
 from sync_core.events import EventType
 from sync_core.filters import tag
+from sync_core.labels import person_label
 from sync_core.problems import Forbidden
 
 __all__ = ["COMMANDS", "EVENT_TYPES", "TransportOrder", "TransportStatus", "leave_vehicle"]
@@ -40,8 +42,6 @@ FORWARD = {
 }
 """What a driver does."""
 
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-CustomerID = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,63}$")]
 TransportOrderID = Annotated[DocumentID, Names("transport_order")]
 
 
@@ -82,7 +82,7 @@ class TransportOrder(Document):
 
     def audience(self) -> tuple[str, ...]:
         persons = (self.customerID, self.driverID)
-        return tuple(dict.fromkeys((*OFFICE, *(person(user) for user in persons if user is not None))))
+        return tuple(dict.fromkeys((*OFFICE, *(person_label(user) for user in persons if user is not None))))
 
     @property
     def state(self) -> str:
@@ -102,7 +102,7 @@ EVENT_TYPES = (
 
 class CreateTransportOrder(CommandInput):
     transportOrderID: Annotated[TransportOrderID | None, Made()] = None
-    customerID: CustomerID | None = None
+    customerID: UserID | None = None
     pickup: GivenPoint
     delivery: GivenPoint
     price: Amount | None = None

@@ -13,13 +13,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.document import Document, Part, Ref
-from sync_core.domain.drivers import OFFICE, Driver, person
+from sync_core.domain.drivers import OFFICE, Driver
 from sync_core.domain.fields import EXACT, Amount, DocumentID, Label, Made, Names, Omittable, Whole, two_places
 from sync_core.domain.places import Latitude, Longitude
 from sync_core.events import Delivery, EventType
 from sync_core.filters import tag
+from sync_core.labels import person_label
 
 __all__ = [
     "COMMANDS",
@@ -126,7 +128,7 @@ class Vehicle(Document):
         return own if self.driverID is None else (*own, tag("userID", self.driverID))
 
     def audience(self) -> tuple[str, ...]:
-        return OFFICE if self.driverID is None else (*OFFICE, person(self.driverID))
+        return OFFICE if self.driverID is None else (*OFFICE, person_label(self.driverID))
 
     @property
     def state(self) -> str:
@@ -231,7 +233,9 @@ def delete(shop: Changes, given: DeleteVehicle) -> None:
     """Take away a vehicle that has no transport orders under way."""
     vehicle = shop.get(Vehicle, given.vehicleID)
     if vehicle.orderIDs:
-        raise RuleConflict(f"Vehicle {vehicle.vehicleID} has {len(vehicle.orderIDs)} transport orders.", vehicle)
+        raise RuleConflict(
+            f"Vehicle {vehicle.vehicleID} has transport orders under way: {len(vehicle.orderIDs)}.", vehicle
+        )
     _preload_marks(shop, vehicle.marks)
     let_go(shop, vehicle.driverID)
     shop.delete(vehicle, "vehicle_updated")

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sync_core.domain.command import Changes, CommandInput, RuleConflict, command
+from sync_core.domain.changes import Changes, RuleConflict
+from sync_core.domain.command import CommandInput, command
 from sync_core.domain.fields import DocumentID, Names, Whole
 from sync_core.domain.orders import Order, Stage
 from sync_core.domain.queues import MAX_ENTRIES, Entry, Queue, QueueID

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_server.access.rights import OPEN_RIGHTS, Rights
+from sync_server.tenants import DEFAULT_TENANT
 
 __all__ = ["OPEN_CALLER", "Caller", "caller_of"]
 
@@ -40,5 +41,5 @@ def caller_of(scope: Mapping[str, Any]) -> Caller:
     return caller
 
 
-OPEN_CALLER = Caller("default", "anonymous", OPEN_RIGHTS)
+OPEN_CALLER = Caller(DEFAULT_TENANT, "anonymous", OPEN_RIGHTS)
 """Everybody, where there is no access control."""

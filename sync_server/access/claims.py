@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sync_core.domain.fields import UserID
 from sync_core.filters import ENTITY_KEYS
 from sync_core.problems import Unauthorized
+from sync_server.tenants import DEFAULT_TENANT, Tenant
 
-__all__ = ["DEFAULT_TENANT", "MACHINE", "TENANT_PATTERN", "Binding", "Claims", "Subject"]
-
-TENANT_PATTERN = r"^[a-z0-9-]{1,64}$"
-DEFAULT_TENANT = "default"
+__all__ = ["MACHINE", "Binding", "Claims", "Subject"]
 
 MACHINE = "key:"
 """Subjects that are API keys begin with it; nobody else's may."""
@@ -26,11 +25,7 @@ def _no_machine(subject: str) -> str:
     return subject
 
 
-Subject = Annotated[
-    str,
-    StringConstraints(pattern=r"^[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,127}$"),
-    AfterValidator(_no_machine),
-]
+Subject = Annotated[UserID, AfterValidator(_no_machine)]
 _TAG = re.compile(rf"(?:{'|'.join(ENTITY_KEYS)})=[^\x00-\x1f,]{{1,128}}")
 Binding = Annotated[str, StringConstraints(pattern=rf"^{_TAG.pattern}$")]
 
@@ -40,7 +35,7 @@ class Claims(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    tenant: Annotated[str, StringConstraints(pattern=TENANT_PATTERN)] = DEFAULT_TENANT
+    tenant: Tenant = DEFAULT_TENANT
     sub: Subject
     roles: tuple[Annotated[str, StringConstraints(max_length=64)], ...] = Field(default=(), max_length=32)
     bound: tuple[Binding, ...] = Field(default=(), max_length=200)

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from sync_core.domain.command import Domain
 from sync_core.domain.document import Document
 from sync_core.events import EventType
+from sync_core.labels import PERSON, ROLE
 from sync_core.problems import Forbidden
 from sync_server.permissions import VIEW_EVENTS
 
@@ -22,11 +23,6 @@ __all__ = ["OPEN_RIGHTS", "VIEW_EVENTS", "Access", "AccessTable", "Rights"]
 
 NOBODYS = ""
 """The permission for documents of a kind that this server does not know: no role has it."""
-
-PERSON = "user:"
-"""Labels of one person begin with it; all others are shared by many."""
-ROLE = "role:"
-"""Labels of those who hold a role begin with it."""
 
 
 class Access(NamedTuple):

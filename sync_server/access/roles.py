@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sync_core.domain.command import Domain
-from sync_server.access.rights import PERSON, ROLE, Rights
+from sync_core.labels import person_label, role_label
+from sync_server.access.rights import Rights
 from sync_server.access_sections import AccessSection
 from sync_server.permissions import DEFAULT_ROLES, EVERYTHING, known_permissions
 
-__all__ = ["ROLE", "Roles", "roles_of"]
+__all__ = ["Roles", "roles_of"]
 
 
 _UNBOUND: frozenset[str] = frozenset()
@@ -36,7 +37,7 @@ class Roles:
     def rights(self, subject: str, roles: tuple[str, ...], bound: tuple[str, ...] = ()) -> Rights:
         """What *subject* with those *roles* may see and do; a role that is not in the table gives nothing."""
         permissions, labels = self._held(roles)
-        return Rights(permissions, labels | {f"{PERSON}{subject}"}, frozenset(bound) if bound else _UNBOUND)
+        return Rights(permissions, labels | {person_label(subject)}, frozenset(bound) if bound else _UNBOUND)
 
     @lru_cache(maxsize=1024)  # noqa: B019 - so that all who hold the same share these sets
     def _held(self, roles: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
@@ -45,7 +46,7 @@ class Roles:
         permissions: frozenset[str] = frozenset().union(*(self.table[role] for role in held))
         if EVERYTHING in permissions:
             permissions = self.everything
-        return permissions, frozenset(f"{ROLE}{role}" for role in held)
+        return permissions, frozenset(role_label(role) for role in held)
 
 
 def roles_of(section: AccessSection, domain: Domain) -> Roles:

@@ -150,7 +150,8 @@ class JWKSKeys:
                     body += piece
                     if len(body) > MAX_JWKS_BYTES:
                         raise ValueError("the provider's answer is too long")
-        except httpx2.HTTPError as exc:
+        # What is no HTTPError comes of a proxy in the environment that cannot be one.
+        except (httpx2.HTTPError, httpx2.InvalidURL, ImportError, ExceptionGroup) as exc:
             raise OSError(f"{type(exc).__name__}: {exc}") from None
         return bytes(body)
 

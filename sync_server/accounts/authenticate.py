@@ -14,15 +14,16 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Scope
 
+from sync_core.labels import person_label, user_of
 from sync_core.problems import Forbidden, InvalidRequest, Unauthorized, Unavailable
 from sync_server.access import keyring
 from sync_server.access.caller import Caller
 from sync_server.access.claims import MACHINE, Claims
 from sync_server.access.roles import Roles
 from sync_server.access.tokens import TokenVerifier, is_own
-from sync_server.accounts.directory import Directory
+from sync_server.accounts.directory import AccountUnreadable, Directory
 from sync_server.accounts.records import user_id
-from sync_server.accounts.sessions import CSRF_HEADER, SESSION_COOKIE, Session, Sessions
+from sync_server.accounts.sessions import CSRF_HEADER, SESSION_COOKIE, LoginSession, LoginSessions
 from sync_server.accounts.tickets import Tickets
 
 __all__ = ["Authenticator", "cookies_of", "header_of"]
@@ -38,7 +39,7 @@ class Authenticator:
 
     roles: Roles
     directory: Directory
-    sessions: Sessions
+    sessions: LoginSessions
     tickets: Tickets
     verifiers: Sequence[TokenVerifier]
     tenants: frozenset[str] | None
@@ -75,10 +76,10 @@ class Authenticator:
     def _still_good(self, caller: Caller) -> bool:
         try:
             return self._checked(caller) == caller
+        except (Unauthorized, AccountUnreadable):  # a newer server has changed it, perhaps taken something away
+            return False
         except Unavailable:  # nothing is known of a change
             return True
-        except Unauthorized:
-            return False
 
     # -- the kinds of credentials -----------------------------------------------------------------------
 
@@ -120,21 +121,21 @@ class Authenticator:
     def _of_claims(self, claims: Claims, *, leeway_s: float) -> Caller:
         rights = self.roles.rights(claims.sub, claims.roles, claims.bound)
         expires_ms = None if claims.exp is None else int((claims.exp + leeway_s) * 1000)
-        return Caller(claims.tenant, f"user:{claims.sub}", rights, expires_ms, "token")
+        return Caller(claims.tenant, person_label(claims.sub), rights, expires_ms, "token")
 
-    async def _fresh(self, session: Session) -> Caller:
+    async def _fresh(self, session: LoginSession) -> Caller:
         """Who has the *session*, which may be newer than what this process knows of its user."""
         user = self.directory.user(user_id(session.tenant, session.name))
         if user is None or user.generation < session.generation:
             await self.directory.seek(session.credential)
         return self._of_session(session)
 
-    def _of_session(self, session: Session) -> Caller:
+    def _of_session(self, session: LoginSession) -> Caller:
         user = self.directory.user(user_id(session.tenant, session.name))
         if user is None or user.generation != session.generation or self.directory.has_ended(session.id):
             raise Unauthorized("The session has ended; log in again.")
         rights = self.roles.rights(session.name, user.roles, user.bound)
-        return Caller(session.tenant, f"user:{session.name}", rights, session.expires_ms, session.credential)
+        return Caller(session.tenant, person_label(session.name), rights, session.expires_ms, session.credential)
 
     def _checked(self, caller: Caller) -> Caller:
         """*caller* as its credential makes it now. Raises Unauthorized, Unavailable."""
@@ -143,8 +144,10 @@ class Authenticator:
             return self._of_key(credential.removeprefix(MACHINE))
         if credential.startswith(_SESSION):
             session_id, _, generation = credential.removeprefix(_SESSION).partition(":")
-            name = caller.principal.removeprefix("user:")
-            return self._of_session(Session(session_id, caller.tenant, name, int(generation), caller.expires_ms or 0))
+            name = user_of(caller.principal)
+            return self._of_session(
+                LoginSession(session_id, caller.tenant, name, int(generation), caller.expires_ms or 0)
+            )
         return caller
 
     def _in_tenant(self, caller: Caller) -> Caller:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 
 import structlog
+from pydantic import ValidationError
 
 from sync_core.domain.document import Document, Ref
 from sync_core.problems import Unavailable
@@ -17,11 +18,12 @@ from sync_server.accounts.records import ACCOUNTS_TENANT, ApiKeyRecord, EndedSes
 from sync_server.log.base import Bounds, EventLog, LogError, Selection
 from sync_server.log.records import StoredDocument
 
-__all__ = ["Directory"]
+__all__ = ["UNREADABLE_RETRY_S", "AccountUnreadable", "Directory"]
 
 LOOK_S = 1.0
 STALE_S = 30.0
 """A log that is silent for longer leaves open who was let in; nobody is, then."""
+UNREADABLE_RETRY_S = 60
 SEEK_S = 0.1
 SEEK_PATIENCE_S = 2.0
 MAX_SOUGHT = 1000
@@ -31,6 +33,12 @@ KINDS: Mapping[str, type[Document]] = {kind.kind: kind for kind in (User, ApiKey
 log = structlog.get_logger("sync_server.accounts")
 
 
+class AccountUnreadable(Unavailable):
+    """A newer server wrote the account, and this one cannot judge what it allows. Nobody gets in by it here."""
+
+    type = "unreadable"
+
+
 class Directory:
     """The accounts as they were at the last look; *look_s* lies between two. *wall_ms* is Unix time."""
 
@@ -38,7 +46,8 @@ class Directory:
         self._log = event_log
         self._wall_ms = wall_ms
         self._look_s = look_s
-        self._known: dict[Ref, Document] = {}
+        self._known: dict[Ref, Document | None] = {}
+        """None for what a newer server wrote and this one cannot read."""
         self._seen: Bounds | None = None
         """How far the log was read."""
         self.changes = 0
@@ -51,19 +60,20 @@ class Directory:
         self._seek_s = float("-inf")
 
     def user(self, record: str) -> User | None:
-        """Raises Unavailable, like all that follow."""
+        """Raises Unavailable, like all that follow; AccountUnreadable."""
         found = self._find(User.kind, record)
         return found if isinstance(found, User) else None
 
     def key(self, key_id: str) -> ApiKeyRecord | None:
-        """The key, unless it is unknown, revoked or expired."""
+        """The key, unless it is unknown, revoked or expired. Raises AccountUnreadable too."""
         found = self._find(ApiKeyRecord.kind, key_id)
         if not isinstance(found, ApiKeyRecord):
             return None
         return found if found.expires_ms is None or found.expires_ms > self._wall_ms() else None
 
     def has_ended(self, session: str) -> bool:
-        return self._find(EndedSession.kind, session) is not None
+        self._require_fresh()
+        return Ref(EndedSession.kind, session) in self._known
 
     @property
     def users(self) -> list[User]:
@@ -77,10 +87,24 @@ class Directory:
         found = [record for record in self._known.values() if isinstance(record, ApiKeyRecord)]
         return sorted(found, key=lambda key: (key.created_ms, key.recordID))
 
+    @property
+    def unreadable(self) -> list[Ref]:
+        """What a newer server wrote and this one cannot read."""
+        return sorted(ref for ref, record in self._known.items() if record is None)
+
     def _find(self, kind: str, record: str) -> Document | None:
+        self._require_fresh()
+        found = self._known.get(Ref(kind, record))
+        if found is None and Ref(kind, record) in self._known:
+            raise AccountUnreadable(
+                f"A newer version of this server wrote this {KINDS[kind].noun()}, and has to run here again.",
+                retry_after_s=UNREADABLE_RETRY_S,
+            )
+        return found
+
+    def _require_fresh(self) -> None:
         if asyncio.get_running_loop().time() - self._read_s > STALE_S:
             raise Unavailable("Who may come in cannot be read now.", retry_after_s=2)
-        return self._known.get(Ref(kind, record))
 
     async def follow(self, *, looked: Callable[[], None]) -> None:
         """Stay current until cancelled; *looked* is called after each look."""
@@ -148,7 +172,7 @@ class Directory:
 
     async def _load_all(self) -> None:
         self._seen = None
-        known: dict[Ref, Document] = {}
+        known: dict[Ref, Document | None] = {}
         first: Bounds | None = None
         after: Ref | None = None
         while first is None or after is not None:
@@ -180,5 +204,10 @@ class Directory:
         self._seen = seen._replace(head=head)
 
 
-def _read(stored: StoredDocument) -> Document:
-    return KINDS[stored.kind].model_validate_json(stored.body)
+def _read(stored: StoredDocument) -> Document | None:
+    """None for what this server cannot read: the others are not to suffer for it."""
+    try:
+        return KINDS[stored.kind].model_validate_json(stored.body)
+    except ValidationError as exc:
+        log.error("account_unreadable", kind=stored.kind, id=stored.id, faults=exc.error_count())
+        return None

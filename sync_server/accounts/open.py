@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from sync_core.domain.command import Domain
+from sync_core.paths import STREAM_PATH
 from sync_server.access.passwords import Passwords
 from sync_server.access.roles import roles_of
 from sync_server.access.tokens import JWKSKeys, Key, KeySource, StaticKeys, TokenVerifier, public_key
@@ -14,11 +15,10 @@ from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import Logins, forget_stale
 from sync_server.accounts.records import ACCOUNTS
 from sync_server.accounts.routes import auth_routes
-from sync_server.accounts.sessions import Sessions
+from sync_server.accounts.sessions import LoginSessions
 from sync_server.accounts.tickets import Tickets
 from sync_server.commands.dispatch import Dispatch
 from sync_server.feed.feed import Feed
-from sync_server.feed.stream import STREAM_PATH
 from sync_server.log.appender import Appender
 from sync_server.log.base import EventLog, LogError
 from sync_server.settings import ConfigError
@@ -43,7 +43,7 @@ class Accounts:
         assert section.secret is not None  # as the settings make sure of
         secret, wall_ms = section.secret.get_secret_value().encode(), appender.wall_ms
         roles = roles_of(section, domain)
-        sessions = Sessions(secret, lifetime_s=section.session.total_seconds(), wall_ms=wall_ms)
+        sessions = LoginSessions(secret, lifetime_s=section.session.total_seconds(), wall_ms=wall_ms)
         tickets = Tickets(secret, appender, roles, wall_ms=wall_ms)
         self._event_log = event_log
         self._wall_ms = wall_ms

@@ -10,12 +10,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from sync_core.domain.command import Changes, Command, CommandInput, Domain, command
+from sync_core.domain.changes import Changes
+from sync_core.domain.command import Command, CommandInput, Domain, command
 from sync_core.domain.document import Document, Ref
 from sync_core.events import EventType
 from sync_core.problems import TooManyRequests
-from sync_server.access.claims import DEFAULT_TENANT, TENANT_PATTERN, Binding, Subject
+from sync_server.access.claims import Binding, Subject
 from sync_server.permissions import MANAGE_ACCESS
+from sync_server.tenants import DEFAULT_TENANT, Tenant
 
 __all__ = [
     "ACCOUNTS",
@@ -60,7 +62,6 @@ MAX_PAUSE_MS = 15 * 60_000
 FORGET_MS = 60 * 60_000
 MAX_FORGOTTEN = 100
 
-Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
 Role = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Roles = Annotated[tuple[Role, ...], Field(max_length=32)]
 Bound = Annotated[tuple[Binding, ...], Field(max_length=200)]

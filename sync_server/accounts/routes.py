@@ -13,16 +13,15 @@ from sync_core.faults import faults_of
 from sync_core.problems import InvalidRequest, Unavailable, Unprocessable
 from sync_core.times import iso_from_ms
 from sync_server.access.caller import Caller, caller_of
-from sync_server.access.claims import DEFAULT_TENANT
 from sync_server.access.limits import address_key
-from sync_server.access.roles import ROLE
 from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import SYSTEM, Logins
 from sync_server.accounts.records import EndSession, end_session
-from sync_server.accounts.sessions import CSRF_COOKIE, SESSION_COOKIE, Session, Sessions
+from sync_server.accounts.sessions import CSRF_COOKIE, SESSION_COOKIE, LoginSession, LoginSessions
 from sync_server.accounts.tickets import TICKET_S, Tickets
 from sync_server.api.body import json_body
 from sync_server.commands.dispatch import Call, Dispatch
+from sync_server.tenants import DEFAULT_TENANT
 
 __all__ = ["LOGIN_PATH", "auth_routes", "me_route"]
 
@@ -40,7 +39,7 @@ class LoginInput(BaseModel):
 
 
 def auth_routes(
-    logins: Logins, sessions: Sessions, tickets: Tickets, dispatch: Dispatch, directory: Directory
+    logins: Logins, sessions: LoginSessions, tickets: Tickets, dispatch: Dispatch, directory: Directory
 ) -> list[Route]:
     """The routes; *dispatch* is that of the accounts."""
 
@@ -106,7 +105,7 @@ def _about(caller: Caller) -> dict[str, object]:
     return {
         "tenant": caller.tenant,
         "principal": caller.principal,
-        "roles": sorted(label.removeprefix(ROLE) for label in rights.labels if label.startswith(ROLE)),
+        "roles": sorted(rights.roles),
         "permissions": "all" if rights.permissions is None else sorted(rights.permissions),
         "bound": sorted(rights.bound),
         "expiresAt": None if caller.expires_ms is None else iso_from_ms(caller.expires_ms),
@@ -114,7 +113,7 @@ def _about(caller: Caller) -> dict[str, object]:
     }
 
 
-def _set_cookies(http: Request, response: Response, session: Session) -> None:
+def _set_cookies(http: Request, response: Response, session: LoginSession) -> None:
     """The session where no script can read it; beside it the CSRF token, which scripts of this site have to send."""
     for name, value, hidden in ((SESSION_COOKIE, session.token, True), (CSRF_COOKIE, session.csrf_token, False)):
         response.set_cookie(

@@ -1,4 +1,4 @@
-"""Sessions of those who logged in here: a signed token, in a cookie for browsers and in the body for programs.
+"""Login sessions, of those who logged in here: a signed token, in a cookie for browsers and in the body for programs.
 
 Nothing is stored for a session; what ends it early (logout, another password, other roles) is in the directory.
 """
@@ -11,7 +11,7 @@ from sync_server.access.signatures import Signer
 from sync_server.access.tokens import TokenIssuer
 from sync_server.accounts.records import User
 
-__all__ = ["CSRF_COOKIE", "CSRF_HEADER", "SESSION_COOKIE", "Session", "Sessions"]
+__all__ = ["CSRF_COOKIE", "CSRF_HEADER", "SESSION_COOKIE", "LoginSession", "LoginSessions"]
 
 SESSION_COOKIE = "order_sync_session"
 CSRF_COOKIE = "order_sync_csrf"
@@ -19,7 +19,7 @@ CSRF_HEADER = b"x-csrf-token"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class LoginSession:
     """One login of the user *name*, of its *generation*."""
 
     id: str
@@ -36,7 +36,7 @@ class Session:
         return f"session:{self.id}:{self.generation}"
 
 
-class Sessions:
+class LoginSessions:
     """Begins and reads sessions. *wall_ms* is Unix time."""
 
     def __init__(self, secret: bytes, *, lifetime_s: float, wall_ms: Callable[[], int]) -> None:
@@ -45,12 +45,12 @@ class Sessions:
         self._csrf = Signer(secret, "csrf")
         self._wall_ms = wall_ms
 
-    def begin(self, user: User) -> Session:
+    def begin(self, user: User) -> LoginSession:
         """A session of *user*, whose password was right."""
         issued = self._issuer.issue(
             tenant=user.tenant, subject=user.name, generation=user.generation, now_s=self._wall_ms() / 1000
         )
-        return Session(
+        return LoginSession(
             id=issued.id,
             tenant=user.tenant,
             name=user.name,
@@ -60,12 +60,12 @@ class Sessions:
             csrf_token=self._csrf.sign({"s": issued.id}, expires_s=issued.expires_s),
         )
 
-    async def read(self, token: str) -> Session:
+    async def read(self, token: str) -> LoginSession:
         """The session of *token*. Raises Unauthorized."""
         claims = await self._verifier.verify(token)
         if claims.jti is None or claims.gen is None or claims.exp is None:
             raise Unauthorized("The token is no session of this server.")
-        return Session(claims.jti, claims.tenant, claims.sub, claims.gen, int(claims.exp * 1000))
+        return LoginSession(claims.jti, claims.tenant, claims.sub, claims.gen, int(claims.exp * 1000))
 
     def check_csrf(self, session_id: str, token: str | None) -> None:
         """Raises Forbidden unless *token* was given to this very session: another site cannot know it."""

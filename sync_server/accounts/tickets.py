@@ -5,10 +5,10 @@ That a ticket was used is an outcome in the log of the accounts, so it holds in 
 
 from collections.abc import Callable
 
+from sync_core.labels import user_of
 from sync_core.problems import Unauthorized
 from sync_server.access.caller import Caller
-from sync_server.access.claims import MACHINE
-from sync_server.access.roles import ROLE, Roles
+from sync_server.access.roles import Roles
 from sync_server.access.signatures import Signer
 from sync_server.accounts.records import ACCOUNTS_TENANT
 from sync_server.log.appender import Appender
@@ -34,10 +34,9 @@ class Tickets:
     def issue(self, caller: Caller) -> str:
         """A ticket with which somebody is *caller*, once, in the next 30 s."""
         rights = caller.rights
-        roles = sorted(label.removeprefix(ROLE) for label in rights.labels if label.startswith(ROLE))
         content = {
             "t": caller.tenant, "p": caller.principal, "c": caller.credential, "x": caller.expires_ms,
-            "r": roles, "b": sorted(rights.bound),
+            "r": sorted(rights.roles), "b": sorted(rights.bound),
         }  # fmt: skip
         return self._signer.sign(content, expires_s=self._wall_ms() / 1000 + TICKET_S)
 
@@ -49,6 +48,6 @@ class Tickets:
         used = Unauthorized("The ticket was used before. Get another one.")
         await self._appender.append(ACCOUNTS_TENANT, Once(OutcomeKey("ticket", str(content["n"])), KEPT_MS, used))
         principal = str(content["p"])
-        subject = principal if principal.startswith(MACHINE) else principal.removeprefix("user:")
+        subject = user_of(principal)
         rights = self._roles.rights(subject, tuple(content["r"]), tuple(content["b"]))
         return Caller(content["t"], principal, rights, content["x"], content["c"])

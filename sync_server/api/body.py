@@ -1,13 +1,18 @@
 """The body of a request: its form checked, its size bounded, before anything is made of it."""
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 
-from sync_core.problems import InvalidRequest, TooLarge, UnsupportedMedia
+from sync_core.problems import FieldError, InvalidRequest, TooLarge, UnsupportedMedia
+from sync_server.feed.request import MAX_CLIENT_ID
 
-__all__ = ["MAX_BODY_BYTES", "MAX_CLIENT_ID", "client_id_of", "json_body"]
+__all__ = ["MAX_BODY_BYTES", "MAX_LIST", "client_id_of", "json_body", "long_lists"]
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_CLIENT_ID = 128
+MAX_LIST = 2000
+"""Elements of a list; no command takes more. What is wrong with them is found for all before any of it is told: of half
+a million that is seconds, in which nobody else is served."""
 
 
 async def json_body(http: Request, *, optional: bool = False) -> bytes:
@@ -48,3 +53,12 @@ def client_id_of(http: Request) -> str | None:
     if client_id is not None and not (client_id.isprintable() and 1 <= len(client_id) <= MAX_CLIENT_ID):
         raise InvalidRequest(f"X-Client-ID has 1 to {MAX_CLIENT_ID} printable characters.")
     return client_id
+
+
+def long_lists(content: Mapping[str, object]) -> tuple[FieldError, ...]:
+    """The members of *content* that are lists of more than MAX_LIST elements."""
+    return tuple(
+        FieldError(name[:80], f"has {len(value)} elements; at most {MAX_LIST} are possible")
+        for name, value in content.items()
+        if isinstance(value, list) and len(value) > MAX_LIST
+    )

@@ -17,13 +17,13 @@ from starlette.routing import Route
 
 from sync_core.cursor import Cursor
 from sync_core.domain.command import Domain
-from sync_core.domain.document import ADMINS, Document, Ref
+from sync_core.domain.document import Document, Ref
 from sync_core.filters import tag
+from sync_core.labels import ADMINS, PERSON
+from sync_core.paths import PREFIX, SNAPSHOT_PATH
 from sync_core.problems import FieldError, Forbidden, InvalidRequest, NotFound, Unavailable
 from sync_server.access.caller import Caller, caller_of
-from sync_server.access.rights import PERSON
 from sync_server.api.paging import PageToken, Query
-from sync_server.api.paths import PREFIX, SNAPSHOT_PATH
 from sync_server.log.base import DocumentPage, EventLog, LogError, Selection
 from sync_server.log.records import StoredDocument
 

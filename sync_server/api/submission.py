@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from sync_core.cursor import Cursor
 from sync_core.domain.document import Ref
-from sync_core.envelope import envelope_tail
+from sync_core.envelope import ENVELOPE_HEAD_BYTES, envelope_tail
 from sync_core.events import CONTROL_EVENTS, MAX_EVENT_BYTES, Delivery, EventInput, EventRegistry
 from sync_core.faults import MAX_FAULTS, MAX_PATH, faults_of, path_of
 from sync_core.filters import ENTITY_KEYS, tag
@@ -27,8 +27,6 @@ from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKe
 __all__ = ["MAX_EVENTS", "Item", "Receipt", "Submission", "parse_submission"]
 
 MAX_EVENTS = 1000
-_ENVELOPE_HEAD_BYTES = 160
-"""What id, type and timestamp add to an event's tail, at most."""
 
 _events = TypeAdapter(list[EventInput])
 
@@ -156,7 +154,7 @@ def _items(
             faults.append(FieldError(path_of(path, ("data",)), "a number is out of range"))
             continue
         item = _item(registry, given, raw[index], data_json.decode(), path, principal, client_id)
-        if len(item.event.tail.encode()) + _ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
+        if len(item.event.tail.encode()) + ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
             fault = FieldError(path, "too large")
             raise TooLarge(f"An event has at most {MAX_EVENT_BYTES} bytes.", errors=(fault,))
         items.append(item)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from pydantic_core import from_json, to_json
 
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.document import Document, by_kind
 from sync_core.problems import Conflict, FieldError, Problem, Unprocessable
 

@@ -10,11 +10,11 @@ from starlette.routing import Route
 
 from sync_core.domain.command import Command
 from sync_core.domain.document import Document
+from sync_core.paths import OUTCOME_PATH, PREFIX
 from sync_core.problems import FieldError, InvalidRequest, Unprocessable
 from sync_server.access.caller import caller_of
-from sync_server.api.body import client_id_of, json_body
+from sync_server.api.body import client_id_of, json_body, long_lists
 from sync_server.api.canonical import fingerprint_of
-from sync_server.api.paths import OUTCOME_PATH, PREFIX
 from sync_server.api.problem import problem_response
 from sync_server.commands.answer import Answer, Carried
 from sync_server.commands.dispatch import Call, Dispatch, checked
@@ -60,6 +60,7 @@ class _Endpoint:
         body = await json_body(http, optional=not self._command.needs_body)
         content = _object(body) if body or self._command.needs_body else {}
         faults = [FieldError(name, "stands in the path") for name in self._command.path_parameters if name in content]
+        faults += long_lists(content)
         if faults:
             raise Unprocessable("The command cannot be accepted.", errors=tuple(faults))
         return Call(

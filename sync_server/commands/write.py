@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from sync_core.cursor import Cursor
-from sync_core.domain.command import Changes, Command, CommandInput, Context, Domain, DomainEvent, RuleConflict
+from sync_core.domain.changes import Changes, Context, DomainEvent, RuleConflict
+from sync_core.domain.command import Command, CommandInput, Domain
 from sync_core.domain.document import Document, Known, Ref
-from sync_core.envelope import envelope_tail
+from sync_core.envelope import ENVELOPE_HEAD_BYTES, envelope_tail
 from sync_core.events import MAX_EVENT_BYTES
 from sync_core.problems import Conflict, FieldError, Forbidden, NotFound, TooLarge, Unprocessable
 from sync_server.access.rights import Rights
@@ -23,8 +24,6 @@ from sync_server.log.group import Decision, View
 from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKey, Reach, StoredDocument
 
 __all__ = ["CommandWrite", "Guard", "Lookup", "Stale"]
-
-_ENVELOPE_HEAD_BYTES = 160
 
 log = structlog.get_logger("sync_server")
 
@@ -200,7 +199,7 @@ class CommandWrite:
             client_id=self.client_id,
             version=document.version if document is not None else None,
         )
-        if len(tail.encode()) + _ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
+        if len(tail.encode()) + ENVELOPE_HEAD_BYTES > MAX_EVENT_BYTES:
             raise TooLarge(f"The {document.kind if document else 'event'} would have over {MAX_EVENT_BYTES} bytes.")
         return NewEvent(event.event_type, event.tags, self.client_id, self.principal, tail, reach)
 

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from sync_core.domain.catalog import DOMAIN
 from sync_core.domain.command import Command, CommandInput
+from sync_core.domain.document import Document
 from sync_core.faults import faults_of
 from sync_core.problems import Unprocessable
 from sync_server.access.roles import roles_of
 from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import SYSTEM
-from sync_server.accounts.records import ACCOUNTS
+from sync_server.accounts.records import ACCOUNTS, AddUser, add_user
 from sync_server.commands.dispatch import Call, Dispatch
 from sync_server.console.terminal import die, err, existing, with_log
 from sync_server.log.appender import Appender
@@ -25,7 +26,16 @@ from sync_server.metrics import Metrics
 from sync_server.sessions import delete_sessions
 from sync_server.settings import Settings, load_settings
 
-__all__ = ["Accounts", "BoundOption", "RolesOption", "TenantOption", "checked_access", "made", "with_accounts"]
+__all__ = [
+    "Accounts",
+    "BoundOption",
+    "RolesOption",
+    "TenantOption",
+    "checked_access",
+    "made",
+    "tell_unreadable",
+    "with_accounts",
+]
 
 I = TypeVar("I", bound=CommandInput)  # noqa: E741 - input
 
@@ -59,8 +69,16 @@ class Accounts:
         if answer.refusal is not None:
             raise answer.refusal.problem(ACCOUNTS.kinds)
 
+    async def add_user(self, given: AddUser) -> None:
+        """Add a user. Raises LogError, Problem.
+
+        What somebody deleted under this name has left goes first: nobody looks for it once the name is taken.
+        """
+        await self.delete_sessions(tenant=given.tenant, user=given.name)
+        await self.do(add_user, given)
+
     async def delete_sessions(self, *, tenant: str, user: str) -> int:
-        """Delete a user's order sessions; how many. Raises LogError, Problem."""
+        """Delete the order sessions of a user who is deleted; how many. Raises LogError, Problem."""
         return await delete_sessions(self._log, self._shop, tenant=tenant, user=user)
 
 
@@ -98,6 +116,14 @@ def made(kind: type[I], **fields: object) -> I:
         return kind.model_validate({name: value for name, value in fields.items() if value is not None})
     except ValidationError as exc:
         raise Unprocessable("That cannot be accepted.", errors=tuple(faults_of(exc))) from None
+
+
+def tell_unreadable(directory: Directory, kind: type[Document]) -> None:
+    """Tell of those accounts of *kind* that a newer server wrote: they are in no list."""
+    for ref in directory.unreadable:
+        if ref.kind == kind.kind:
+            text = f"The {kind.noun()} {ref.id} was written by a newer version of this server: it lets nobody in here."
+            err.print(text, markup=False)
 
 
 def wall_ms() -> int:

@@ -6,7 +6,7 @@ import typer
 
 from sync_core.times import iso_from_ms
 from sync_server.access.keyring import new_api_key
-from sync_server.accounts.records import AddKey, RevokeKey, add_key, revoke_key
+from sync_server.accounts.records import AddKey, ApiKeyRecord, RevokeKey, add_key, revoke_key
 from sync_server.console.accounts import (
     Accounts,
     BoundOption,
@@ -14,13 +14,14 @@ from sync_server.console.accounts import (
     TenantOption,
     checked_access,
     made,
+    tell_unreadable,
     wall_ms,
     with_accounts,
 )
 from sync_server.console.terminal import ConfigOption, die, err, out
-from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.sections import duration
 from sync_server.settings import Settings
+from sync_server.tenants import DEFAULT_TENANT
 
 __all__ = ["key_app"]
 
@@ -66,7 +67,9 @@ def key_list(config: ConfigOption = None) -> None:
     """All keys: id, name, tenant, roles, what they are bound to, until when they are good."""
 
     async def work(_settings: Settings, accounts: Accounts) -> None:
-        for key in (await accounts.directory()).keys:
+        directory = await accounts.directory()
+        tell_unreadable(directory, ApiKeyRecord)
+        for key in directory.keys:
             until = "for ever" if key.expires_ms is None else f"until {iso_from_ms(key.expires_ms)}"
             if key.expires_ms is not None and key.expires_ms <= wall_ms():
                 until = f"expired {iso_from_ms(key.expires_ms)}"

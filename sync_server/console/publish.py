@@ -6,17 +6,18 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from sync_core.paths import STREAM_PATH
 from sync_core.problems import Problem, SyncError
 from sync_server.api.body import MAX_BODY_BYTES
 from sync_server.api.submission import MAX_EVENTS
 from sync_server.console.talk import Refused, checked, client, is_served, own_certificate, server_url
-from sync_server.feed.request import ANONYMOUS, DEFAULT_TENANT
+from sync_server.feed.request import ANONYMOUS
 from sync_server.settings import Settings
+from sync_server.tenants import DEFAULT_TENANT
 
 __all__ = ["FileError", "publish_file"]
 
 _BATCH_HEAD, _BATCH_TAIL = b'{"events":[', b"]}"
-PUBLISH_PATH = "/api/v1/sync/events"
 
 
 class FileError(SyncError):
@@ -142,7 +143,7 @@ async def _publisher(settings: Settings, url: str | None, token: str | None) -> 
         if url is not None or await is_served(http):
 
             async def over_http(body: bytes) -> list[dict[str, Any]]:
-                reply = await http.post(PUBLISH_PATH, content=body, headers={"Content-Type": "application/json"})
+                reply = await http.post(STREAM_PATH, content=body, headers={"Content-Type": "application/json"})
                 return list(checked(reply)["events"])
 
             yield over_http

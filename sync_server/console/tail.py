@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import httpx2
 
+from sync_core.paths import STREAM_PATH
 from sync_core.sse import SSEDecoder
 from sync_server.console.talk import Refused, checked, client, own_certificate, server_url
 from sync_server.settings import Settings
 
 __all__ = ["follow"]
 
-STREAM_PATH = "/api/v1/sync/events"
 RETRY_MS = 1000
 SILENT_S = 60.0
 """Least time without a byte after which a connection counts as dead; heartbeats come more often."""

@@ -12,7 +12,7 @@ from sync_server.accounts.records import (
     DeleteUser,
     SetAccess,
     SetPassword,
-    add_user,
+    User,
     delete_user,
     set_access,
     set_password,
@@ -25,11 +25,12 @@ from sync_server.console.accounts import (
     TenantOption,
     checked_access,
     made,
+    tell_unreadable,
     with_accounts,
 )
 from sync_server.console.terminal import ConfigOption, die, out
-from sync_server.feed.request import DEFAULT_TENANT
 from sync_server.settings import Settings
+from sync_server.tenants import DEFAULT_TENANT
 
 __all__ = ["user_app"]
 
@@ -54,7 +55,7 @@ def user_add(
     async def work(settings: Settings, accounts: Accounts) -> None:
         checked_access(settings, roles=role, tenant=tenant)
         given = made(AddUser, name=name, tenant=tenant, password="-", roles=role, bound=bound)  # noqa: S106 - to come
-        await accounts.do(add_user, given.model_copy(update={"password": _hashed_password()}))
+        await accounts.add_user(given.model_copy(update={"password": _hashed_password()}))
         out.print(f"Added {name}.", markup=False)
 
     with_accounts(config, work)
@@ -95,7 +96,9 @@ def user_list(config: ConfigOption = None) -> None:
     """All users: name, tenant, roles, what they are bound to."""
 
     async def work(_settings: Settings, accounts: Accounts) -> None:
-        for user in (await accounts.directory()).users:
+        directory = await accounts.directory()
+        tell_unreadable(directory, User)
+        for user in directory.users:
             out.print(f"{user.name} ({user.tenant}) {' '.join((','.join(user.roles), *user.bound))}", markup=False)
 
     with_accounts(config, work)

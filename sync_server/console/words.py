@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 from rich.text import Text
 
 __all__ = ["describe", "line_of"]
-
-SHOP_ZONE = timezone(timedelta(hours=3))
 
 Data = dict[str, Any]
 
@@ -24,12 +22,12 @@ def describe(event_type: str, data: Data) -> str:
 
 
 def line_of(envelope: Data) -> Text:
-    """One line: when, what, about whom, and what it says."""
+    """One line: when (by this machine's clock), what, about whom, and what it says."""
     at = datetime.fromisoformat(envelope["occurredAt" if "occurredAt" in envelope else "timestamp"])
     event_type = envelope["eventType"]
     about = next((envelope[key] for key in _about(envelope) if key in envelope), "")
     return Text.assemble(
-        (f"{at.astimezone(SHOP_ZONE):%H:%M}  ", "dim"),
+        (f"{at.astimezone():%H:%M}  ", "dim"),
         (f"{event_type:<19} ", _STYLES.get(event_type.partition("_")[0], "white")),
         (f"{about:<10} ", "bold"),
         describe(event_type, envelope["data"]),

@@ -18,8 +18,9 @@ from sync_core.domain.command import Command, CommandInput
 from sync_core.domain.fields import MAX_WHOLE, DocumentID, Whole
 from sync_core.faults import faults_of
 from sync_core.problems import FieldError, SyncError
+from sync_server.api.body import long_lists
 
-__all__ = ["Hello", "InvalidMessage", "Wish", "parse"]
+__all__ = ["MESSAGES", "Hello", "InvalidMessage", "Message", "Wish", "parse"]
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -111,14 +112,18 @@ def _short(value: Any) -> str | None:
 
 def parse(sent: dict[str, Any]) -> Hello | Wish:
     """What the JSON object *sent*, whose ``type`` is text, means. Raises InvalidMessage with all that is wrong."""
-    model = _MODELS.get(sent["type"])
-    if model is None:
+    known = MESSAGES.get(sent["type"])
+    if known is None:
         raise InvalidMessage(
-            f"{_short(sent['type'])} is no message of a client: those are {', '.join(_MODELS)} and ping.", sent=sent
+            f"{_short(sent['type'])} is no message of a client: those are {', '.join(MESSAGES)} and ping.", sent=sent
         )
+    if faults := long_lists(sent):
+        told = f"{faults[0].path}: {faults[0].message}"
+        raise InvalidMessage(f"{sent['type']} cannot be accepted: {told}", errors=faults, sent=sent)
+    model = known.model
     try:
         message = model.model_validate(_plain(sent), strict=True)
-        return message if isinstance(message, Hello) else _wish(message)
+        return message if isinstance(message, Hello) else _wish(message, known)
     except ValidationError as exc:
         faults = tuple(FieldError(_place(f.path, model), f.message) for f in faults_of(exc))
         told = "; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3])
@@ -127,16 +132,29 @@ def parse(sent: dict[str, Any]) -> Hello | Wish:
         raise InvalidMessage(f"{sent['type']} cannot be accepted: {exc}", sent=sent) from None
 
 
-_MODELS: Mapping[str, type[Hello | _OfDevice | _Transfer]] = {
-    "connect": Hello,
-    "device_update": _Update,
-    "order_placed": _Placed,
-    "order_updated": _Changed,
-    "order_deleted": _Deleted,
-    "device_transfer": _Transfer,
-    "device_deleted": _OfDevice,
-    "device_reset": _OfDevice,
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a message looks like, and which *command* it asks for. Of *carries*, a member, the content is the command's:
+    its fields, or (where it has one of that name) that field.
+    """
+
+    model: type[Hello | _OfDevice | _Transfer]
+    command: Command | None = None
+    carries: Literal["data", "orders"] | None = None
+    adds: bool = False
+
+
+MESSAGES: Mapping[str, Message] = {
+    "connect": Message(Hello),
+    "device_update": Message(_Update, devices.update, "data"),
+    "order_placed": Message(_Placed, devices.place_orders, "orders", adds=True),
+    "order_updated": Message(_Changed, devices.edit_order, "data"),
+    "order_deleted": Message(_Deleted, devices.remove_order),
+    "device_transfer": Message(_Transfer, devices.transfer),
+    "device_deleted": Message(_OfDevice, devices.delete),
+    "device_reset": Message(_OfDevice, devices.reset),
 }
+"""By type."""
 
 _WIRE_NAMES = {"deviceID": "deviceId", "toDeviceID": "toDeviceId"}
 
@@ -160,38 +178,31 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _wish(message: BaseModel) -> Wish:
-    adds = False
+def _wish(message: _OfDevice | _Transfer, known: Message) -> Wish:
     given: dict[str, Any]
     match message:
         case _Update():
-            command, given = devices.update, {"deviceID": message.deviceId, **_data(message.data, {"deviceID"})}
+            given = {"deviceID": message.deviceId, **_data(message.data, {"deviceID"})}
         case _Placed():
-            orders = [_priced(order) for order in message.orders]
-            command, given, adds = devices.place_orders, {"deviceID": message.deviceId, "orders": orders}, True
+            given = {"deviceID": message.deviceId, "orders": [_priced(order) for order in message.orders]}
         case _Changed():
             changes = _priced(_data(message.data, {"deviceID", "orderIndex"}))
             given = {"deviceID": message.deviceId, "orderIndex": message.orderIndex, **changes}
-            command = devices.edit_order
         case _Deleted():
-            command, given = (
-                devices.remove_order,
-                {"deviceID": message.deviceId, "orderIndex": message.orderIndex},
-            )
+            given = {"deviceID": message.deviceId, "orderIndex": message.orderIndex}
         case _Transfer():
             if message.fromDeviceId == message.toDeviceId:
                 raise ValueError("toDeviceId has to be another device")
-            command, given = devices.transfer, {"deviceID": message.fromDeviceId, "toDeviceID": message.toDeviceId}
-        case _OfDevice():
-            command = devices.delete if message.type == "device_deleted" else devices.reset
-            given = {"deviceID": message.deviceId}
+            given = {"deviceID": message.fromDeviceId, "toDeviceID": message.toDeviceId}
         case _:
-            raise TypeError(message)
+            given = {"deviceID": message.deviceId}
+    assert known.command is not None
     body = to_json(given)
-    checked = command.input.model_validate_json(body, strict=True)
+    checked = known.command.input.model_validate_json(body, strict=True)
     return Wish(
-        message.type, message.id, given["deviceID"], message.baseVersion, command, checked, len(body) + 1024, adds
-    )
+        type=message.type, id=message.id, device_id=given["deviceID"], base_version=message.baseVersion,
+        command=known.command, given=checked, size_bytes=len(body) + 1024, adds=known.adds,
+    )  # fmt: skip
 
 
 def _data(data: dict[str, Any], taken: set[str]) -> dict[str, Any]:

@@ -17,17 +17,42 @@ from sync_core.domain import devices
 from sync_core.domain.devices import Device, NoSuchOrder
 from sync_core.problems import FieldError, NotFound, Problem, Unprocessable
 from sync_server.devices.incoming import InvalidMessage, Wish
+from sync_server.sockets.errors import ERROR_CODES as SOCKET_ERROR_CODES
 from sync_server.sockets.errors import code_of as sockets_code_of
 
-__all__ = ["RESYNC", "about", "code_of", "device_made", "message_of", "text_of"]
+__all__ = [
+    "ERROR_CODES",
+    "RESYNC",
+    "STATE",
+    "UNREADABLE",
+    "about",
+    "code_of",
+    "device_made",
+    "message_of",
+    "text_of",
+    "unreadable_text",
+]
 
 Data = Mapping[str, Any]
-_STATE = ("isRunning", "elapsedSeconds", "mode", "customerCount", "notes")
+STATE = ("isRunning", "elapsedSeconds", "mode", "customerCount", "notes")
 """What the seed's ``device_updated`` tells of a device."""
 
 
 RESYNC = "RESYNC"
 """The error that says: what was missed is not kept any more, send ``connect`` without a cursor."""
+
+
+UNREADABLE = "UNREADABLE"
+"""The error that says: a newer server wrote this device, and this one cannot tell of it."""
+
+
+ERROR_CODES = SOCKET_ERROR_CODES | {"DEVICE_NOT_FOUND", "ORDER_NOT_FOUND", RESYNC, UNREADABLE}
+"""All that an ``error`` may have here."""
+
+
+def unreadable_text(device_id: str) -> str:
+    """What to tell people of a device that is UNREADABLE."""
+    return f"Device {device_id} was written by a newer version of this server and is not shown here; run that version."
 
 
 def code_of(problem: Problem) -> str:
@@ -82,12 +107,12 @@ def device_made(device: Device, *, now_ms: int, now: str) -> dict[str, Any]:
 
 
 def _whole(device: Mapping[str, Any]) -> dict[str, Any]:
-    state = {name: device[name] for name in ("name", *_STATE)}
+    state = {name: device[name] for name in ("name", *STATE)}
     return state | {"orders": [_told(order) for order in device["orders"]]}
 
 
 def _state(data: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("name", *_STATE) if "name" in data.get("changed", ()) else _STATE
+    names = ("name", *STATE) if "name" in data.get("changed", ()) else STATE
     return {"data": {name: data["device"][name] for name in names}}
 
 

@@ -5,11 +5,16 @@ its cursor, or (without one, or where that is too old) all devices. What it send
 REST routes, decided in the log's transaction, and reaches all others through the feed; itself only if it was refused.
 """
 
+import asyncio
 import re
 import secrets
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
+
+import structlog
+from pydantic import ValidationError
 
 from sync_core.cursor import Cursor
 from sync_core.domain.catalog import CASHIER
@@ -22,7 +27,16 @@ from sync_server.commands.answer import Answer
 from sync_server.commands.dispatch import Call, Dispatch
 from sync_server.commands.write import Guard
 from sync_server.devices.incoming import Hello, InvalidMessage, Wish, parse
-from sync_server.devices.outgoing import RESYNC, about, code_of, device_made, message_of, text_of
+from sync_server.devices.outgoing import (
+    RESYNC,
+    UNREADABLE,
+    about,
+    code_of,
+    device_made,
+    message_of,
+    text_of,
+    unreadable_text,
+)
 from sync_server.feed.admission import Admission
 from sync_server.feed.feed import Feed
 from sync_server.feed.framing import MappedMessages
@@ -47,20 +61,48 @@ GREETINGS_PER_S = 20
 _EVENTS = Filter(event_types=frozenset(event_type.name for event_type in CASHIER.event_types))
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
+log = structlog.get_logger("sync_server")
+
 
 def to_all(envelope: dict[str, Any]) -> dict[str, Any] | None:
     """What tills that see all devices are told."""
-    return _resync(envelope) if envelope["eventType"] == "reset" else message_of(envelope)
+    return _told(envelope, whole=True)
 
 
 def to_some(envelope: dict[str, Any]) -> dict[str, Any] | None:
     """What tills are told that see some devices only."""
-    return _resync(envelope) if envelope["eventType"] == "reset" else message_of(envelope, whole=False)
+    return _told(envelope, whole=False)
+
+
+def _told(envelope: dict[str, Any], *, whole: bool) -> dict[str, Any] | None:
+    if envelope["eventType"] == "reset":
+        return _resync(envelope)
+    try:
+        return message_of(envelope, whole=whole)
+    except (LookupError, TypeError, ArithmeticError):  # of a newer server; the rest of the feed is not to end with it
+        device_id = str(envelope.get("deviceID", ""))
+        told = {"type": "error", "code": UNREADABLE, "message": unreadable_text(device_id), "timestamp": _now()}
+        return told | {"cursor": envelope["id"], "deviceId": device_id}
 
 
 def _resync(envelope: dict[str, Any]) -> dict[str, Any]:
     text = "What you missed is not kept any more; send connect again, without a cursor."
     return {"type": "error", "code": RESYNC, "message": text, "timestamp": _now(), "cursor": envelope["id"]}
+
+
+@dataclass(slots=True)
+class _Devices:
+    """What a till is told first: devices, and the ids of those that a newer server wrote."""
+
+    known: list[Device] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, stored: StoredDocument) -> None:
+        try:
+            self.known.append(Device.model_validate_json(stored.body))
+        except ValidationError as exc:
+            log.error("document_unreadable", kind=stored.kind, id=stored.id, faults=exc.error_count())
+            self.unreadable.append(stored.id)
 
 
 class CashierSockets:
@@ -122,7 +164,7 @@ class _Till:
         self._client_id = hello.clientId or ""
         self._session = hello.session or _new_session(self._client_id)
         admission = await self._admission(hello.cursor) if hello.cursor is not None else None
-        resume, devices = "resumed", list[StoredDocument]()
+        resume, devices = "resumed", _Devices()
         if admission is None or admission.begins.resume != "resumed":
             resume = "snapshot" if admission is None else "reset"
             cursor, devices = await self._devices()
@@ -131,13 +173,15 @@ class _Till:
             {
                 "type": "connected", "success": True, "message": "Connected to server", "timestamp": _now(),
                 "cursor": admission.hub.cursor_text(admission.begins.seq), "session": self._session, "resume": resume,
-                "devices": len(devices),
+                "devices": len(devices.known),
             }
         )  # fmt: skip
-        for stored in devices:
+        for device in devices.known:
             now_ms = _now_ms()
-            device = Device.model_validate_json(stored.body)
             await self._socket.send(device_made(device, now_ms=now_ms, now=iso_from_ms(now_ms)))
+            await asyncio.sleep(0)
+        for device_id in devices.unreadable:
+            await self._socket.error(UNREADABLE, unreadable_text(device_id), deviceId=device_id)
         self._attach(admission)
 
     async def follow(self, cursor: str | None) -> None:
@@ -153,20 +197,19 @@ class _Till:
         framing = MappedMessages(to_some if self._socket.caller.rights.bound else to_all)
         self._socket.attach(admission, framing, max_age_s=MAX_AGE_S)
 
-    async def _devices(self) -> tuple[str, list[StoredDocument]]:
+    async def _devices(self) -> "tuple[str, _Devices]":
         """All devices that it may see, and a cursor from which the feed brings what may be newer."""
-        caller, cursor, found = self._socket.caller, "", list[StoredDocument]()
+        caller, cursor, found = self._socket.caller, "", _Devices()
         selection, after = Selection((Device.kind,)), None
         try:
             await self._log.ensure(caller.tenant)
             while True:
                 page = await self._log.documents(caller.tenant, selection, after=after, limit=PAGE)
                 cursor = cursor or str(Cursor(page.bounds.epoch, page.bounds.head))
-                found += [
-                    stored
-                    for stored in page.documents
-                    if caller.rights.sees_document(Device, stored.grants, stored.audience)
-                ]
+                for stored in page.documents:
+                    if caller.rights.sees_document(Device, stored.grants, stored.audience):
+                        found.add(stored)
+                        await asyncio.sleep(0)  # a full one takes 4 ms; between two of them others have their turn
                 if page.next is None:
                     return cursor, found
                 after = page.next

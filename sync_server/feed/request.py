@@ -14,9 +14,8 @@ from sync_core.problems import FieldError, InvalidRequest
 from sync_server.access.caller import OPEN_CALLER, Caller, caller_of
 from sync_server.feed.view import Sight, View
 
-__all__ = ["ANONYMOUS", "DEFAULT_TENANT", "FeedRequest"]
+__all__ = ["ANONYMOUS", "MAX_CLIENT_ID", "FeedRequest"]
 
-DEFAULT_TENANT = OPEN_CALLER.tenant
 ANONYMOUS = OPEN_CALLER.principal
 
 MAX_CLIENT_ID = 128

@@ -14,9 +14,8 @@ from sync_server.feed.framing import GZIPPED, SSE
 from sync_server.feed.reader import Reader
 from sync_server.feed.request import FeedRequest
 
-__all__ = ["STREAM_PATH", "EventStream"]
+__all__ = ["EventStream"]
 
-STREAM_PATH = "/api/v1/sync/events"
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -70,7 +70,10 @@ class View:
         rights = self.sight.rights
         if shown is None or shown.sample is None or rights.permissions is None or shown.spares in rights.permissions:
             return shown
-        return shown if _draw(shown.event_id, self.caller.principal) < shown.sample else None
+        if _draw(shown.event_id, self.caller.principal) < shown.sample:
+            return shown
+        # Who saw it as it was is told in any case: a copy of it would grow old unseen.
+        return shown if shown.removal is not None and self.sight.sees(shown.removal) else None
 
     def shown(self, events: list[FeedEvent]) -> list[FeedEvent]:
         """What of *events* this reader is sent, in their order."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from sync_core.domain.command import Unloaded
+from sync_core.domain.changes import Unloaded
 from sync_core.domain.document import Document, Ref
 from sync_core.problems import Problem
 from sync_server.log.records import NewEvent, Outcome, OutcomeKey, StoredDocument, StoredEvent

@@ -7,11 +7,11 @@ from sync_core.domain.command import Command
 from sync_core.domain.document import Document
 from sync_core.events import Delivery, EventInput, EventType
 from sync_core.filters import ENTITY_KEYS
-from sync_server.feed.stream import STREAM_PATH
+from sync_core.paths import FEED_SOCKET_PATH, STREAM_PATH
 from sync_server.reference.examples import TIME, example
 from sync_server.reference.schemas import CURSOR, Schemas, envelope_schema
 from sync_server.reference.schemas import TIME as TIME_SCHEMA
-from sync_server.sockets.feed import FEED_SOCKET_PATH
+from sync_server.reference.sockets import feed_socket_messages, socket_channels, socket_operations
 
 __all__ = ["asyncapi_document"]
 
@@ -72,6 +72,7 @@ def asyncapi_document(event_types: Iterable[EventType], schemas: Schemas, *, ver
     types = list(event_types)
     messages = {name: _control(name, *_CONTROL[name]) for name in _CONTROL}
     messages |= {event_type.name: _message(event_type, schemas) for event_type in types}
+    sockets = {"feedSocket": _feed_socket(messages), **socket_channels(schemas, messages["goodbye"]["payload"])}
     publishable = [event_type.name for event_type in types if event_type.publishable]
     return {
         "asyncapi": "3.0.0",
@@ -88,29 +89,34 @@ def asyncapi_document(event_types: Iterable[EventType], schemas: Schemas, *, ver
                 "description": "GET: the stream. The same events, a page at a time: /api/v1/sync/poll.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
             },
-            "feedSocket": {
-                "address": FEED_SOCKET_PATH,
-                "description": "WebSocket: the same feed, each message a text. An event is its payload as it stands "
-                "here; the feed's own (`connected`, `removed`, ...) are "
-                '`{"id": <cursor>, "eventType": <name>, "data": <payload>}`; `{"id"}` alone moves the cursor.',
-                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
-                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
-            },
             "publish": {
                 "address": STREAM_PATH,
                 "description": "POST: one event, or several. Types that carry documents are made by commands only.",
                 "messages": {"publish": {"$ref": "#/components/messages/publish"}},
             },
+            **sockets,
         },
         "operations": {
             "sendEvents": {"action": "send", "channel": {"$ref": "#/channels/feed"}},
-            "sendMessages": {"action": "send", "channel": {"$ref": "#/channels/feedSocket"}},
             "receiveEvents": {"action": "receive", "channel": {"$ref": "#/channels/publish"}},
+            **socket_operations(sockets),
         },
         "components": {
             "schemas": schemas.components,
             "messages": {**messages, "publish": _publish(schemas, publishable)},
         },
+    }
+
+
+def _feed_socket(names: Iterable[str]) -> dict[str, Any]:
+    """The channel that has the messages of the stream, and a few of its own."""
+    return {
+        "address": FEED_SOCKET_PATH,
+        "description": "WebSocket: the same feed, each message a text. An event is its payload as it stands "
+        "here; the feed's own (`connected`, `removed`, ...) are "
+        '`{"id": <cursor>, "eventType": <name>, "data": <payload>}`; `{"id"}` alone moves the cursor.',
+        "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names} | feed_socket_messages(),
     }
 
 

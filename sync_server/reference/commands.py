@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from sync_core.domain.command import Command
 from sync_core.domain.fields import DocumentID
-from sync_server.api.paths import OUTCOME_PATH, PREFIX
+from sync_core.paths import OUTCOME_PATH, PREFIX
 from sync_server.reference.examples import example
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema
 from sync_server.reference.schemas import CURSOR, Schemas, deleted_name, ref

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from sync_core.domain.document import Document
+from sync_core.paths import PREFIX, SNAPSHOT_PATH
 from sync_server.api import documents
-from sync_server.api.paths import PREFIX, SNAPSHOT_PATH
 from sync_server.reference.commands import path_parameters
 from sync_server.reference.feed import entity_filters
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema

@@ -8,10 +8,9 @@ from typing import Any
 
 from sync_core.events import EventInput
 from sync_core.filters import ENTITY_KEYS, EVENT_TYPE_PATTERN, MAX_FILTER_VALUES
-from sync_server.api.paths import POLL_PATH
+from sync_core.paths import POLL_PATH, STREAM_PATH
 from sync_server.api.submission import MAX_EVENTS
 from sync_server.feed import poll
-from sync_server.feed.stream import STREAM_PATH
 from sync_server.permissions import PUBLISH_EVENTS, VIEW_METRICS
 from sync_server.reference.commands import CLIENT_ID
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema

@@ -1,7 +1,7 @@
 """What asking for a person's active session looks like over HTTP. Source: domain-more.md C."""
 
 from sync_core.domain.sessions import OrderSession
-from sync_server.api.sessions import ACTIVE_PATH
+from sync_server.api.active_session import ACTIVE_PATH
 from sync_server.reference.operation import Operation, Parameter, Reply, Schema
 from sync_server.reference.schemas import CURSOR, TIME, Schemas
 

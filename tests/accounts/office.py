@@ -1,8 +1,9 @@
 """Accounts in a real log, with a clock that tests move and passwords that cost nothing."""
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from sync_server.accounts.authenticate import Authenticator
 from sync_server.accounts.directory import Directory
 from sync_server.accounts.logins import SYSTEM, Logins
 from sync_server.accounts.records import ACCOUNTS, ACCOUNTS_TENANT, User, user_id
-from sync_server.accounts.sessions import Sessions
+from sync_server.accounts.sessions import LoginSessions
 from sync_server.accounts.tickets import Tickets
 from sync_server.commands.dispatch import Call, Dispatch
 from sync_server.log.appender import Appender
-from sync_server.log.base import EventLog
+from sync_server.log.base import EventLog, Selection
 from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
 from sync_server.metrics import Metrics
@@ -59,7 +60,7 @@ class Office:
         self.passwords = Passwords(CHEAP)
         self.logins = Logins(self.directory, self.passwords, self.dispatch)
         self.roles = Roles.of(DOMAIN)
-        self.sessions = Sessions(secret, lifetime_s=3600, wall_ms=clock)
+        self.sessions = LoginSessions(secret, lifetime_s=3600, wall_ms=clock)
         self.tickets = Tickets(secret, self.appender, self.roles, wall_ms=clock)
         provider = StaticKeys([Key("HS256", PROVIDER_SECRET)])
         self.authenticator = Authenticator(
@@ -94,6 +95,18 @@ class Office:
     async def events(self) -> int:
         """How many events the accounts' log has."""
         return (await self.log.ensure(ACCOUNTS_TENANT)).head
+
+    async def documents(self, *kinds: str) -> list[str]:
+        """The ids of all records of *kinds*."""
+        page = await self.log.documents(ACCOUNTS_TENANT, Selection(kinds), after=None, limit=100)
+        return [stored.id for stored in page.documents]
+
+    def make_newer(self, kind: str, record: str, field: str) -> None:
+        """Give a stored record the shape that a newer server might."""
+        with closing(sqlite3.connect(self.log._path)) as db, db:  # type: ignore[attr-defined]
+            sql = "UPDATE documents SET body = json_set(body, ?, json(?)) WHERE kind = ? AND id = ?"
+            changed = db.execute(sql, (f"$.{field}", '{"newer": 1}', kind, record)).rowcount
+            assert changed == 1
 
     async def aclose(self) -> None:
         await self.appender.aclose()

@@ -10,7 +10,7 @@ from sync_core.problems import Problem, Unauthorized
 from sync_server.access.caller import Caller
 from sync_server.accounts import records
 from sync_server.accounts.records import EndSession, SetAccess, SetPassword
-from sync_server.accounts.sessions import Session
+from sync_server.accounts.sessions import LoginSession
 from sync_server.accounts.tickets import TICKET_S
 from tests.access.credentials import token
 from tests.accounts.office import STREAM, Office, office, request
@@ -26,7 +26,7 @@ async def status(desk: Office, scope: dict[str, Any] | None = None, **headers: s
     return caught.value.status
 
 
-def cookie(session: Session) -> str:
+def cookie(session: LoginSession) -> str:
     return f"order_sync_session={session.token}"
 
 

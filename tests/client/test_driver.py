@@ -17,11 +17,14 @@ from sync_client.limits import Limits
 from sync_client.notes import NOTHING, Taken
 from sync_client.states import Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
-from sync_client.transport import POLL_PATH, Transport
+from sync_client.transport import Transport
+from sync_core.paths import POLL_PATH
 from sync_core.sse import ServerSentEvent
 from tests.client.scripted import EPOCH, STREAM_HEAD, Answer, Script, block, connected, plain, served
 from tests.streams import eventually
 
+SOON = Limits(first_byte_s=0.1)
+"""Of tests whose server says nothing at all; where it answers, a busy machine may take its time."""
 GONE = plain(410, {"reason": "epoch", "head": f"{EPOCH}.5"})
 
 
@@ -73,7 +76,7 @@ async def driving(
         transport = Transport(url, trust_env=False, request_timeout_s=request_timeout_s)
         driver = Driver(
             transport, sink, tokens=tokens or Tokens(None), policy=Policy(**policy),
-            limits=limits or Limits(first_byte_s=0.1),
+            limits=limits or Limits(first_byte_s=10.0),
             breaker=Breaker(clock=asyncio.get_running_loop().time, rng=random.random), params={}, rng=lambda: 0.05,
             changed=note,
         )  # fmt: skip
@@ -126,7 +129,7 @@ async def test_a_410_to_a_request_without_a_cursor_loses_none() -> None:
         writer.write(GONE)
 
     script, sink = Script(silent, gone), Notebook()
-    async with driving(script, sink, buffered_attempts=100, max_reconnect_attempts=100) as driver:
+    async with driving(script, sink, limits=SOON, buffered_attempts=100, max_reconnect_attempts=100) as driver:
         await eventually(lambda: script.polls >= 2)
         assert sink.lost == 0
         assert driver.machine.failures >= 1
@@ -154,11 +157,13 @@ async def test_an_open_breaker_keeps_no_stream_back() -> None:
         await asyncio.sleep(60)
 
     script = Script(silent, broken)
-    async with driving(script, Notebook(), max_reconnect_attempts=100) as driver:
+    async with driving(script, Notebook(), limits=SOON, max_reconnect_attempts=100) as driver:
         for _ in range(5):  # the program's own requests; the driver may have asked before, why no byte comes
             with pytest.raises((ServerBusy, BreakerOpen)):
                 await driver.request(POLL_PATH, {})
         await eventually(lambda: driver.breaker.state is BreakerState.OPEN)
+        streams = script.streams
+        await eventually(lambda: script.streams > streams)  # what was asked before it opened is answered by now
         polls, streams = script.polls, script.streams
         await eventually(lambda: script.streams >= streams + 2)  # and no plain request could tell why
         assert (driver.breaker.state, script.polls) == (BreakerState.OPEN, polls)
@@ -170,7 +175,7 @@ async def test_a_poll_that_waits_for_news_at_the_server_is_given_the_time() -> N
         writer.write(plain(200, {"events": [], "cursor": f"{EPOCH}.1", "pollAfterMs": 0}))
 
     script = Script(broken, quiet)
-    limits = Limits(first_byte_s=0.1, poll_wait_s=0.25)
+    limits = Limits(poll_wait_s=10.0)
     async with driving(script, Notebook(), limits=limits, request_timeout_s=0.15, max_reconnect_attempts=1) as driver:
         await eventually(lambda: script.polls >= 2)
         assert driver.counts.failed_polls == 0
@@ -190,7 +195,7 @@ async def test_polls_that_begin_to_fail_and_work_again_are_told() -> None:
 @pytest.mark.parametrize("comment", [b": here\n\n", b":", b"retry: 5\n\n", b"id: aaaaaaaa.9\n\n", b"\n"])
 async def test_a_body_that_never_says_connected_ends_in_time(comment: bytes) -> None:
     script = Script(says(STREAM_HEAD, comment, every_s=0.01), broken)
-    async with driving(script, Notebook(), opening_s=0.15) as driver:
+    async with driving(script, Notebook(), opening_s=0.15, backoff=Backoff(base_s=4.0)) as driver:
         await eventually(lambda: driver.machine.state is State.ERROR)
         assert "no `connected`" in driver.machine.reason
         assert driver.counts.failed_attempts == 1
@@ -198,6 +203,11 @@ async def test_a_body_that_never_says_connected_ends_in_time(comment: bytes) -> 
 
 
 async def test_a_body_that_says_connected_late_but_in_time_is_a_stream() -> None:
+    class Patient(Notebook):
+        async def take(self, events: Sequence[ServerSentEvent], *, last_event_id: str) -> Taken:
+            self.stall_s = 60.0
+            return NOTHING
+
     async def late(_: int, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM_HEAD + b": soon\n\n")
         await writer.drain()
@@ -207,13 +217,15 @@ async def test_a_body_that_says_connected_late_but_in_time_is_a_stream() -> None
         await asyncio.sleep(60)
 
     script = Script(late, broken)
-    async with driving(script, Notebook()) as driver:
+    async with driving(script, Patient()) as driver:
         await eventually(lambda: driver.machine.state is State.CONNECTED)
         assert script.requests == 1
 
 
 async def test_a_token_that_has_expired_is_not_shown_again_however_short_it_lives() -> None:
     class Told(Notebook):
+        stall_s = 60.0
+
         async def take(self, events: Sequence[ServerSentEvent], *, last_event_id: str) -> Taken:
             return Taken(goodbye="token_expired") if events[-1].event == "goodbye" else NOTHING
 
@@ -225,9 +237,10 @@ async def test_a_token_that_has_expired_is_not_shown_again_however_short_it_live
 
     shown = itertools.count()
     script = Script(expired, broken)
-    async with driving(script, Told(), tokens=Tokens(lambda: f"token-{next(shown)}")) as driver:
-        await eventually(lambda: script.streams == 6)
+    tokens = Tokens(lambda: f"token-{next(shown)}")
+    async with driving(script, Told(), tokens=tokens, brief_life_s=60.0) as driver:
+        await eventually(lambda: script.streams >= 6)
         assert driver.machine.brief >= 4
         assert driver.counts.spins == 0
-    tokens = [head.partition("Bearer ")[2].partition("\r")[0] for head in script.heads]
-    assert tokens[:6] == [f"token-{n}" for n in range(6)]
+    seen = [head.partition("Bearer ")[2].partition("\r")[0] for head in script.heads]
+    assert seen[:6] == [f"token-{n}" for n in range(6)]

@@ -12,7 +12,7 @@ from sync_client.records import DocumentState
 from sync_client.replica import FINISHED_FOR_MS, Entry, Replica
 from sync_core.cursor import Cursor
 from sync_core.domain import bays, orders, queues, waiting
-from sync_core.domain.command import Changes, Unloaded
+from sync_core.domain.changes import Changes, Unloaded
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import Order, Stage
 from sync_core.domain.queues import Queue

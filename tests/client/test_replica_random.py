@@ -24,7 +24,8 @@ from sync_client.replica import Replica
 from sync_core.cursor import Cursor
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.catalog import DOMAIN
-from sync_core.domain.command import Command, RuleConflict
+from sync_core.domain.changes import RuleConflict
+from sync_core.domain.command import Command
 from sync_core.domain.document import Document, Ref, by_kind
 from sync_core.filters import Filter
 from sync_core.problems import NotFound, Problem, Unprocessable

@@ -7,6 +7,7 @@ from typing import Any
 
 from sync_client import Backoff, Event, HandlerPolicy, SyncClient
 from sync_client.attempts import Attempts
+from sync_client.backoff import Rng
 from sync_client.errors import CacheUnwritable
 from sync_client.handlers import Handlers
 from sync_client.resyncs import Resyncs
@@ -20,7 +21,7 @@ QUICK = HandlerPolicy(retries=1, backoff=Backoff(base_s=0.001, cap_s=0.001))
 class Due:
     """A resync as the intake keeps it, and the one who tells of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rng: Rng = lambda: 0.5) -> None:
         self.reason = "expired"
         self.number = 0
         self.unwritable = 0
@@ -33,7 +34,7 @@ class Due:
             number=lambda: self.number,
             done=self.done,
             wake=self.woken.set,
-            rng=lambda: 0.5,
+            rng=rng,
             again=Backoff(base_s=0.02),
         )
 
@@ -94,6 +95,20 @@ async def test_a_handler_that_keeps_raising_leaves_it_due_and_is_called_again_la
         due.woken.clear()
         await due.resyncs.tell()
     assert (told, due.reason) == (["broken", "broken", "good", "broken", "broken", "broken"], "")
+
+
+async def test_whatever_is_drawn_it_is_not_called_again_at_once() -> None:
+    due = Due(rng=lambda: 0.0)
+
+    @due.handlers.on_resync
+    def broken(reason: str) -> None:
+        raise ValueError
+
+    await due.resyncs.tell()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not due.woken.is_set()
+    await asyncio.wait_for(due.woken.wait(), 5)
 
 
 async def test_one_that_comes_late_is_told_though_another_keeps_raising() -> None:

@@ -22,7 +22,8 @@ from sync_client.errors import (
     StopAsked,
     Unauthorized,
 )
-from sync_client.transport import POLL_PATH, STREAM_PATH, Transport
+from sync_client.transport import Transport
+from sync_core.paths import POLL_PATH, STREAM_PATH
 
 BASE = "http://shop.example"
 

@@ -12,7 +12,8 @@ import pytest
 from sync_client import Backoff, ConfigurationError, SyncClient
 from sync_client.errors import NetworkFailed, RequestFailed, ServerBusy, Unauthorized
 from sync_client.states import Policy, State
-from sync_client.websocket import SOCKET_PATH, SocketTransport
+from sync_client.websocket import SocketTransport
+from sync_core.paths import FEED_SOCKET_PATH
 from tests.access.credentials import ACCESS, token
 from tests.servers import SyncServer
 from tests.serving import Served, serving, sqlite_settings, stage_change
@@ -57,13 +58,13 @@ async def test_events_come_replayed_and_live_by_the_socket(served: Served) -> No
 async def test_without_a_socket_it_polls_and_comes_back_when_there_is_one(served: Served) -> None:
     sockets = served.application.sockets
     assert sockets is not None
-    route = sockets.routes.pop(SOCKET_PATH)
+    route = sockets.routes.pop(FEED_SOCKET_PATH)
     client = client_of(served.url)
     numbers = numbers_of(client)
     async with client:
         await served.stages(3)
         await eventually(lambda: client.state is State.POLLING and len(numbers) == 3)
-        sockets.routes[SOCKET_PATH] = route
+        sockets.routes[FEED_SOCKET_PATH] = route
         await eventually(lambda: client.state is State.CONNECTED)
         assert client.health.transport == "ws"
         await served.stages(2, first=3)
@@ -107,6 +108,7 @@ async def test_a_killed_server_is_found_again_and_nothing_is_missed(tmp_path: Pa
             assert numbers == list(range(200))
 
 
+@pytest.mark.alone
 async def test_close_ends_at_once_and_leaves_nothing(served: Served) -> None:
     client = client_of(served.url)
     await client.start()

@@ -16,7 +16,7 @@ def tree(base: type[Problem]) -> list[type[Problem]]:
 EXPECTED = {
     "InvalidRequest": 400, "Unauthorized": 401, "Forbidden": 403, "NotFound": 404, "MethodNotAllowed": 405,
     "Conflict": 409, "CursorGone": 410, "TooLarge": 413, "UnsupportedMedia": 415, "Unprocessable": 422,
-    "TooManyRequests": 429, "Unavailable": 503, "OutcomeUnknown": 503,
+    "TooManyRequests": 429, "InternalError": 500, "Unavailable": 503, "OutcomeUnknown": 503,
 }  # fmt: skip
 
 

@@ -1,9 +1,12 @@
 """``/ws``: who may, how much, how large, how long; and a till that floods, is dead, or was away for too long."""
 
 import asyncio
+import gc
 import json
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -71,6 +74,33 @@ async def test_a_flood_from_one_till_leaves_the_others_alone(start_sqlite: Start
             assert sorted(took_s)[47] < 0.1
 
 
+@pytest.mark.alone
+async def test_a_till_that_is_told_many_full_devices_leaves_the_others_alone(start_sqlite: Start) -> None:
+    """Counted is what the event loop's thread does between two turns: wall time would count neighbours."""
+    orders = [COLA | {"price": "1000", "notes": ""}] * 400
+    took_s: list[float] = []
+
+    async def turns() -> None:
+        while True:
+            began_s = time.thread_time()
+            await asyncio.sleep(0)
+            took_s.append(time.thread_time() - began_s)
+
+    async with start_sqlite() as served, office(served) as shop:
+        for n in range(30):
+            await shop.create(f"pc{n}")
+            await shop.do("POST", f"/devices/pc{n}/orders", {"orders": orders})
+        async with socket(served, "/ws", max_queue=None) as client:
+            gc.disable()  # its rounds take as long as the whole test has grown
+            counting = asyncio.create_task(turns())
+            try:
+                assert (await greet(client, clientId="full"))["devices"] == 30
+            finally:
+                counting.cancel()
+                gc.enable()
+    assert max(took_s) < 0.025, sorted(took_s)[-5:]
+
+
 async def test_who_says_nothing_for_too_long_is_let_go(start_sqlite: Start) -> None:
     async with start_sqlite(sockets={"idle": "1s"}) as served, till(served) as client:
         code, reason = await client.end()
@@ -136,6 +166,23 @@ async def test_a_log_that_is_another_one_is_told_and_connect_begins_anew(start_s
         await client.say({"type": "device_update", "deviceId": "pc1", "data": {"notes": "on"}})
         assert (await client.ask({"type": "ping"}))["type"] == "pong"
         assert (await shop.device("pc1"))["notes"] == "on"
+
+
+async def test_a_device_of_a_newer_server_is_told_of_and_keeps_no_till_out(start_sqlite: Start, tmp_path: Path) -> None:
+    async with start_sqlite() as served, office(served) as shop:
+        await shop.create("pc1", "pc2", "pc3")
+        with closing(sqlite3.connect(tmp_path / "sync.db")) as db, db:
+            newer = """UPDATE documents SET body = json_set(body, '$.orders', json('{"drinks": 1}')) WHERE id = 'pc2'"""
+            assert db.execute(newer).rowcount == 1
+        async with till(served) as client:
+            assert [m.get("deviceId") for m in client.seen] == [None, "pc1", "pc3"]
+            error = await client.next()
+            assert (error["code"], error["deviceId"]) == ("UNREADABLE", "pc2")
+            assert "written by a newer version of this server" in error["message"]
+            error = await client.ask({"type": "device_reset", "deviceId": "pc2"})
+            assert (error["code"], "newer version" in error["message"]) == ("CONFLICT", True)
+            await client.ask({"type": "device_reset", "deviceId": "pc1", "id": "1"})
+            assert (await shop.device("pc2"))["orders"] == {"drinks": 1}, "readers are given it as it is"
 
 
 async def test_with_access_control_the_first_message_says_who_it_is(start_sqlite: Start) -> None:

@@ -209,6 +209,22 @@ async def test_a_message_with_an_id_takes_effect_once(start: Start) -> None:
         assert len((await shop.device("pc1"))["orders"]) == 2
 
 
+async def test_tills_without_a_name_may_count_their_messages_alike(start: Start) -> None:
+    message = {"type": "order_placed", "deviceId": "pc1", "orders": [COLA], "id": "1"}
+    async with start() as served, office(served) as shop:
+        await shop.create("pc1")
+        async with socket(served, "/ws") as a, socket(served, "/ws") as b, socket(served, "/ws") as silent:
+            session = (await greet(a))["session"]
+            await greet(b)
+            for client, version in ((a, 2), (b, 3), (silent, 4)):  # the last has not even said `connect`
+                await client.say(message)
+                assert (await client.until("ack"))["versions"] == {"pc1": version}
+        async with socket(served, "/ws") as client:  # the first again, which never knew what became of it
+            await greet(client, session=session)
+            assert (await client.ask(message))["versions"] == {"pc1": 2}
+        assert len((await shop.device("pc1"))["orders"]) == 3
+
+
 WRONG: list[tuple[Any, str]] = [
     ("nonsense", "INVALID_MESSAGE"),
     ("[1]", "INVALID_MESSAGE"),
@@ -282,6 +298,31 @@ async def test_what_a_till_was_told_last_stands_for_a_version(start: Start) -> N
             assert ack["type"] == "ack"
             ack = await client.ask({"type": "device_update", "deviceId": "pc2", "data": {"notes": "x"}, "id": "2"})
             assert ack["type"] == "ack", "another device has not changed"
+
+
+async def test_who_only_adds_has_not_seen_what_others_did(start: Start) -> None:
+    """Its orders are welcome on a device that others have changed; what it changes out of an old picture is not."""
+    async with start() as served, office(served) as shop:
+        await shop.create("pc1", "pc2")
+        async with till(served) as client:
+            hub = await served.hub()
+            (reader,) = hub.readers
+            reader.leave()  # as one whose socket is full: it is told nothing for now
+            reader.cursor = hub.flushed
+
+            async def say(kind: str, device: str, **more: Any) -> tuple[str, int]:
+                answer = await client.ask({"type": kind, "deviceId": device, "id": f"{len(client.seen)}", **more})
+                return answer.get("code", "ack"), answer["version"] if "code" in answer else answer["versions"][device]
+
+            assert await say("device_update", "pc1", data={"notes": "1"}) == ("ack", 2)
+            assert await say("order_placed", "pc1", orders=[COLA]) == ("ack", 3)
+            assert await say("device_update", "pc1", data={"notes": "2"}) == ("ack", 4), "all of it is its own"
+            for device, version in (("pc1", 5), ("pc2", 2)):
+                await shop.do("PATCH", f"/devices/{device}", {"notes": "theirs"})
+                assert await say("order_placed", device, orders=[COLA]) == ("ack", version + 1)
+                mine = {"notes": "mine"}
+                assert await say("device_update", device, data=mine) == ("CONFLICT", version + 1)
+                assert await say("device_update", device, data=mine, baseVersion=version + 1) == ("ack", version + 2)
 
 
 async def test_rest_and_sockets_change_the_same_documents(start: Start) -> None:

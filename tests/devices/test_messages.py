@@ -16,6 +16,8 @@ from sync_core.domain.devices import Device, NoSuchOrder
 from sync_core.problems import Conflict, FieldError, Forbidden, NotFound, TooLarge, TooManyRequests, Unprocessable
 from sync_server.devices.incoming import Hello, InvalidMessage, Wish, parse
 from sync_server.devices.outgoing import about, code_of, device_made, message_of, text_of
+from sync_server.devices.talk import to_all, to_some
+from sync_server.feed.framing import ToMessage
 from tests.core.domain.shop import Shop
 
 SEED = {
@@ -151,6 +153,20 @@ def test_what_is_nothing_to_tills_is_not_told(name: str) -> None:
     assert message_of({"id": "k3f9a2c1.7", "eventType": name, "data": {}}) is None
 
 
+@pytest.mark.parametrize("tell", [to_all, to_some])
+def test_what_a_newer_server_tells_otherwise_is_an_error_in_its_place(tell: ToMessage) -> None:
+    told = []
+    for text in evening().log:
+        envelope = json.loads(text)
+        if "device" in envelope["data"]:
+            envelope["data"] = {"device": {"shape": "another one"}}
+            told.append(tell(envelope))
+    assert {message["code"] for message in told if message is not None} == {"UNREADABLE"}
+    error = told[0]
+    assert error is not None
+    assert (error["type"], error["deviceId"], error["cursor"][-2:]) == ("error", "pc1", ".1")
+
+
 def test_a_device_is_shown_with_its_clock_read() -> None:
     shop = Shop()
     shop.do(devices.create, deviceID="pc10")
@@ -190,6 +206,13 @@ def test_a_wrong_message_is_refused_with_the_place_of_the_fault(sent: dict[str, 
     assert path in [fault.path for fault in caught.value.errors]
     assert path in caught.value.detail
     assert (caught.value.id, caught.value.type) == ("m-1", sent["type"])
+
+
+def test_of_a_list_that_is_far_too_long_the_elements_are_not_looked_at() -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        parse({"type": "order_placed", "deviceId": "pc1", "id": "m-1", "orders": [{}] * 300_000})
+    assert [fault.path for fault in caught.value.errors] == ["orders"]
+    assert (caught.value.id, caught.value.device_id) == ("m-1", "pc1")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sync_core.paths import STREAM_PATH
 from sync_server.api.health import Health
 from sync_server.api.publish import Publish
-from sync_server.app import Application
+from sync_server.asgi import Application
 from sync_server.feed.feed import Feed
 from sync_server.feed.hub import Hub
-from sync_server.feed.stream import STREAM_PATH
 from sync_server.log.base import EventLog
 from sync_server.log.open import new_epoch
 from tests.feed.conftest import Start

@@ -79,6 +79,9 @@ def test_without_access_control_nothing_is_thinned() -> None:
     assert all(view_of().shows(offer(seq, 0.01)) is not None for seq in range(1, 20))
 
 
-def test_who_is_not_drawn_for_what_replaces_a_document_is_not_told_that_it_is_gone() -> None:
-    removal = offer(1, 0.0)._replace(sample=None)
-    assert view_of(rights=FUELERS).shows(offer(1, 0.0)._replace(removal=removal)) is None
+def test_who_saw_a_document_is_told_what_replaces_it_drawn_or_not_and_not_that_it_is_gone() -> None:
+    before = offer(1, 0.0)._replace(sample=None, access=Access("view_orders", (), ("user:anna",)))
+    back = offer(1, 0.0)._replace(removal=before)
+    anna = Rights(FUELERS.permissions, FUELERS.labels | {"user:anna"})
+    assert view_of(rights=anna).shows(back) is back
+    assert view_of(rights=FUELERS).shows(back) is None

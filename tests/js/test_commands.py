@@ -8,7 +8,8 @@ import pytest
 from playwright.async_api import Page
 
 from sync_core.domain.catalog import DOMAIN, SHOP
-from sync_core.domain.command import Changes, Command, Context, RuleConflict
+from sync_core.domain.changes import Changes, Context, RuleConflict
+from sync_core.domain.command import Command
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import PaymentStatus
 from sync_core.problems import SyncError

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from sync_core.domain.catalog import DOMAIN, FUELING
-from sync_core.domain.command import Changes, Context
+from sync_core.domain.changes import Changes, Context
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.problems import SyncError
 from tests.js.test_commands import COMMANDS, NOW_MS, OVERLAYS, _by_plural, _plain, name_of
@@ -35,6 +35,18 @@ async def test_overlays_show_what_the_rules_will_do(unit_page: Page) -> None:
         accepted[name] += bool(changed)
         assert _plain(picture) == _plain({plural: expected[plural] for plural in picture}), (name, given, yard)
     assert min(accepted.values()) > 5, accepted
+
+
+@pytest.mark.parametrize("wish", [{}, {"notes": None}, {"notes": "x"}])
+async def test_a_change_of_nothing_shows_nothing(unit_page: Page, wish: dict[str, Any]) -> None:
+    yard: Yard = {}
+    for given in ({"fuelOrderID": "F1"}, {"fuelOrderID": "F1", "status": "claimed", "assigneeID": "ann"}):
+        name = "fuel_orders.changeStatus" if "status" in given else "fuel_orders.create"
+        yard.update({ref: document for ref, document in _run(yard, name, given).items() if document is not None})
+    asked = [{"documents": _by_plural(yard), "name": "fuel_orders.csrUpdate", "given": {"fuelOrderID": "F1", **wish}}]
+    (picture,) = json.loads(await unit_page.evaluate(OVERLAYS, json.dumps(asked)))
+    shown = picture["fuel_orders"].get("F1")
+    assert (shown and (shown["changeVersion"], shown["pendingChanges"])) == ((1, ["notes"]) if wish else None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from sync_core.domain.catalog import DOMAIN, LOGISTICS
-from sync_core.domain.command import Changes, Context
+from sync_core.domain.changes import Changes, Context
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.problems import SyncError
 from tests.js.test_commands import COMMANDS, NOW_MS, OVERLAYS, _by_plural, _plain, name_of

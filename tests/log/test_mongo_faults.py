@@ -99,6 +99,7 @@ async def test_a_passing_failure_is_not_noticed(
     await check_documents(event_log)
 
 
+@pytest.mark.alone
 async def test_an_abort_that_does_not_arrive_blocks_nobody(event_log: MongoLog, fail_point: FailPoint) -> None:
     appender = make_appender(event_log)
     await appender.append(TENANT, texts("before"))

@@ -47,6 +47,7 @@ async def _default_lifetime(mongodb_database: MongoDatabase) -> None:
     assert found["transactionLifetimeLimitSeconds"] == 60
 
 
+@pytest.mark.alone
 async def test_a_killed_server_blocks_others_for_2_s_at_most(
     open_mongo: OpenMongo, mongodb_database: MongoDatabase, hold: Hold, driver: Driver
 ) -> None:
@@ -64,6 +65,7 @@ async def test_a_killed_server_blocks_others_for_2_s_at_most(
     assert [text_of(event) for event in await read_all(event_log)] == ["first", "before", "waits", "after"]
 
 
+@pytest.mark.alone
 async def test_a_killed_server_blocks_the_one_started_next_for_2_s_at_most(
     open_mongo: OpenMongo, mongodb_database: MongoDatabase, hold: Hold, driver: Driver
 ) -> None:
@@ -77,6 +79,7 @@ async def test_a_killed_server_blocks_the_one_started_next_for_2_s_at_most(
     assert [text_of(event) for event in await read_all(event_log)] == ["before", "after"]
 
 
+@pytest.mark.alone
 async def test_a_frozen_server_blocks_nobody_and_goes_on_when_it_wakes(
     open_mongo: OpenMongo, mongodb_database: MongoDatabase, hold: Hold, driver: Driver
 ) -> None:

@@ -204,6 +204,7 @@ async def test_a_ticket_is_good_once_in_all_processes(place: Place, console: Off
 # -- tokens that expire -------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 async def test_a_token_that_expires_ends_its_stream(tmp_path: Path) -> None:
     async with serving(sqlite_settings(tmp_path, access=ACCESS)) as served:
         started = time.monotonic()

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 from starlette.types import Message
 
-from sync_server.app import Application, open_application
+from sync_server.app import open_application
+from sync_server.asgi import Application
 from sync_server.permissions import DEFAULT_ROLES
 from tests.access.credentials import ACCESS, bearer
 from tests.accounts.office import request

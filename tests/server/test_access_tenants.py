@@ -8,7 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from sync_server.app import Application, open_application
+from sync_server.app import open_application
+from sync_server.asgi import Application
 from tests.access.credentials import ACCESS, bearer
 from tests.server.shop import new_vin
 from tests.server.test_access_matrix import API, ROUTES, http

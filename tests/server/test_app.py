@@ -11,7 +11,7 @@ from starlette.responses import Response
 from sync_core.problems import Conflict, Unavailable
 from sync_server.api.health import Health
 from sync_server.api.publish import Publish
-from sync_server.app import Application
+from sync_server.asgi import Application
 from sync_server.feed.feed import Feed
 from sync_server.log.base import EventLog
 from tests.server.publishing import EVENT, EVENTS, POLL, assert_problem, published, send
@@ -114,3 +114,10 @@ def test_a_refused_request_leaves_the_connection_usable(client: httpx2.Client) -
     for document in ("{", {"eventType": "x", "data": {}}, b" " * 2_000_000):
         assert send(client, document).status_code in (400, 413, 422)
         assert send(client, EVENT).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/tracking", "/api/v1/sync/ws"])
+def test_who_asks_a_socket_s_address_without_one_is_told_what_it_is(client: httpx2.Client, path: str) -> None:
+    reply = client.get(path)
+    assert_problem(reply, 404)
+    assert reply.json()["detail"] == f"At {path} there is a WebSocket: connect with ws:// or wss://."

@@ -170,6 +170,23 @@ def test_a_user_is_added_changed_and_deleted(command: Command) -> None:
         assert "There is no user default/ann" in command("user", *what, stdin=f"{PASSWORD}\n", fails=True).why
 
 
+def test_what_a_newer_server_wrote_is_told_and_not_changed(command: Command, tmp_path: Path) -> None:
+    for name in ("ann", "bob"):
+        command("user", "add", name, "--role", "viewer", stdin=f"{PASSWORD}\n")
+    key = command("key", "new", "till", "--role", "viewer").out.split("_")[1]
+    with sqlite3.connect(tmp_path / "sync.db") as db:
+        newer = """UPDATE documents SET body = json_set(body, '$.roles', json('{"viewer": 1}')) WHERE id IN (?, ?)"""
+        assert db.execute(newer, ("default/ann", key)).rowcount == 2
+    users, keys = command("user", "list"), command("key", "list")
+    assert users.out.endswith("\nbob (default) viewer\n")
+    assert ("ann (default)" in users.out, "till (default)" in keys.out) == (False, False)
+    assert "The user default/ann was written by a newer version of this server: it lets nobody in here." in users.err
+    assert f"The api key {key} was written by a newer version of this server" in keys.err
+    for what in (["user", "passwd", "ann"], ["user", "access", "ann", "--role", "bay"], ["key", "revoke", key]):
+        why = command(*what, stdin=f"{PASSWORD}\n", fails=True).why
+        assert "was written by a newer version of this server" in why
+
+
 @pytest.mark.parametrize("password", ["", "short", "x" * 257])
 def test_a_password_has_its_length(command: Command, password: str) -> None:
     done = command("user", "add", "ann", "--role", "viewer", stdin=f"{password}\n", fails=True)

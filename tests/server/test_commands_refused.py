@@ -67,6 +67,18 @@ ORDERS: list[tuple[Body, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [("POST", "/orders", "items"), ("POST", "/devices/x/orders", "orders"), ("PUT", "/catalog/x/prices", "prices")],
+)
+def test_of_a_list_that_is_far_too_long_the_elements_are_not_looked_at(
+    shop: Shop, method: str, path: str, name: str
+) -> None:
+    """A mebibyte of what is wrong was seconds in which nobody else was served."""
+    reply = shop.call(method, path, {name: [{}] * 200_000})
+    assert_problem(reply, 422, name)
+
+
 @pytest.mark.parametrize(("body", "path"), ORDERS, ids=[f"{i}-{path}" for i, (_, path) in enumerate(ORDERS)])
 def test_a_bad_order_is_refused_with_the_field_that_is_wrong(shop: Shop, body: Body, path: str) -> None:
     with untouched(shop):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from sync_core.domain.command import Changes, CommandInput, Domain, command
+from sync_core.domain.changes import Changes
+from sync_core.domain.command import CommandInput, Domain, command
 from sync_core.domain.document import Document
 from sync_core.events import EventType
 from sync_core.filters import tag

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from sync_server.console.words import describe
+from sync_server.console.words import describe, line_of
 from tests.server.commands import COMMAND, RUN_TIMEOUT_S, Running
 from tests.server.publishing import published
 from tests.servers import clean_environment
@@ -166,3 +166,14 @@ def test_words(event_type: str, data: dict[str, Any], words: str) -> None:
 def test_data_of_another_form_is_shown_as_it_is(event_type: str) -> None:
     data = {"unheard": "of"}
     assert describe(event_type, data) == json.dumps(data)
+
+
+def test_a_line_tells_the_time_of_who_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        event = {"eventType": "order_created", "timestamp": "2026-02-03T10:00:00Z", "data": {}}
+        assert line_of(event).plain.startswith("15:30  order_created")
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -196,6 +196,26 @@ async def test_a_change_holds_everything_up_until_it_is_acknowledged(http: httpx
     await do(http, ANN, "PATCH", f"{path}/status", {"status": "en_route"})
 
 
+@pytest.mark.parametrize("status", ["claimed", "unassigned"])
+async def test_a_change_of_nothing_is_none(http: httpx2.AsyncClient, status: str) -> None:
+    """Nobody has to acknowledge it, and nobody is told of it."""
+    order = await new_order(http)
+    path = f"/fuel-orders/{order}"
+    if status == "claimed":
+        await do(http, ANN, "PATCH", f"{path}/status", {"status": status})
+    before = await head(http)
+    for key in ("", new_id("key")):
+        reply = await http.patch(
+            f"{API}{path}/csr-update", json={}, headers=CSR | ({"Idempotency-Key": key} if key else {})
+        )
+        assert (reply.status_code, reply.headers["content-type"]) == (422, "application/problem+json")
+        assert reply.json()["detail"] == "There is nothing to change: name at least one field."
+    assert await head(http) == before
+    shown = (await http.get(f"{API}{path}", headers=CSR)).json()["fuel_order"]
+    assert (shown["status"], shown["changeVersion"]) == (status, 0)
+    await do(http, CSR, "PATCH", f"{path}/csr-update", {"notes": None})  # to take something away is a change
+
+
 async def test_order_and_truck_are_completed_by_one_command(http: httpx2.AsyncClient) -> None:
     truck = await new_truck(http)
     order = await new_order(http, truckID=truck)
@@ -250,6 +270,27 @@ async def test_the_same_fuelers_are_offered_an_order_in_every_process(
         assert {event["fuelOrderID"] for event in events if event["version"] == 1} == set(orders)
     listed = await do(http, bearer("fueler", sub="fueler-0"), "GET", "/fuel-orders?status=unassigned&limit=1000")
     assert {order["fuelOrderID"] for order in listed["fuel_orders"]} >= set(orders), "a sample is no access"
+
+
+async def test_who_gives_an_order_back_is_told_so_whether_drawn_for_it_or_not(
+    airport: Airport, http: httpx2.AsyncClient
+) -> None:
+    """Another tablet of hers would show it as hers until it is offered to all."""
+    async with (
+        stream(airport.servers[0].port, token=token("fueler", sub="ann")) as hers,
+        stream(airport.servers[-1].port, token=token("fueler", sub="ben")) as his,
+    ):
+        before = await head(http)
+        order = await new_order(http, assigneeID="ann", offerShare=1e-9)
+        await do(http, ANN, "PATCH", f"/fuel-orders/{order}/status", {"status": "unassigned"})
+        truck = await new_truck(http)  # for all: what was to come before it has come
+        for seen in (hers, his):
+            await seen.until(lambda event: truck in event.data)
+        live = [[e for e in seen.envelopes if e.get("fuelOrderID") == order] for seen in (hers, his)]
+    polled = [await told(http, who, after=before, fuelOrderID=order) for who in (ANN, BEN)]
+    for events in (live, polled):  # the third version is the offer to all, which comes by itself
+        assert [[event["version"] for event in seen if event["version"] < 3] for seen in events] == [[1, 2], []]
+        assert events[0][1]["data"]["fuel_order"]["status"] == "unassigned"
 
 
 async def test_what_nobody_claims_is_offered_to_everybody(airport: Airport, http: httpx2.AsyncClient) -> None:

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from sync_core.domain.catalog import DOMAIN
 from sync_core.events import EventInput
 from sync_core.filters import ENTITY_KEYS
-from sync_server.app import Application, open_application
+from sync_server.app import open_application
+from sync_server.asgi import Application
 from tests.access.credentials import ACCESS, bearer
 from tests.server.shop import Shop, new_id
 from tests.serving import sqlite_settings

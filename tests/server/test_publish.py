@@ -340,6 +340,8 @@ def test_a_body_that_is_cut_off_leaves_no_trace(client: httpx2.Client, server: S
                     b"POST /api/v1/sync/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                     b"Content-Length: %d\r\n\r\n%b" % (len(body) + 1, sent)
                 )
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(100) == b"", "answered before it is gone"
 
 
 @pytest.mark.parametrize(

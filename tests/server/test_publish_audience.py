@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from sync_server.app import Application, open_application
+from sync_server.app import open_application
+from sync_server.asgi import Application
 from sync_server.permissions import DEFAULT_ROLES
 from tests.access.credentials import ACCESS, bearer
 from tests.server.publishing import EVENT, EVENTS, POLL, assert_problem

@@ -1,5 +1,6 @@
 """What becomes of sessions by themselves, on both stores: left when nobody touches them, deleted with their user."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from sync_core.domain.catalog import DOMAIN
+from sync_core.domain.document import Ref
 from sync_core.domain.sessions import CreateSession, OrderSession, SessionSlot, create
+from sync_core.problems import Conflict
+from sync_server import app as app_module
 from sync_server.access.caller import Caller
 from sync_server.access.rights import OPEN_RIGHTS
-from sync_server.accounts.logins import SYSTEM
-from sync_server.accounts.records import ACCOUNTS, AddUser, DeleteUser, add_user, delete_user, user_id
+from sync_server.accounts.records import ACCOUNTS, ACCOUNTS_TENANT, AddUser, DeleteUser, User, delete_user, user_id
 from sync_server.cli import app
 from sync_server.commands.dispatch import Call, Dispatch
-from sync_server.log.appender import Appender
-from sync_server.log.base import EventLog, Selection
+from sync_server.console.accounts import Accounts
+from sync_server.log.appender import Appender, AppendFailed
+from sync_server.log.base import DocumentPage, EventLog, Selection
 from sync_server.log.open import open_log
 from sync_server.metrics import Metrics
 from sync_server.sessions import DeletedUsers
@@ -27,7 +31,7 @@ from tests.access.credentials import CONFIG, bearer
 from tests.fixtures import MongoDatabase
 from tests.server.shop import Shop, new_id
 from tests.servers import SyncServer, wait_until
-from tests.serving import mongodb_settings, sqlite_settings
+from tests.serving import mongodb_settings, serving, sqlite_settings
 
 ITEM: dict[str, Any] = {"sku": "COLA", "name": "كولا", "quantity": 1, "unitPrice": "2.50"}
 PASSWORD = "correct horse battery"
@@ -111,25 +115,156 @@ async def event_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     await event_log.aclose()
 
 
-async def sessions_in(event_log: EventLog, tenant: str) -> list[str]:
-    selection = Selection((OrderSession.kind, SessionSlot.kind))
-    page = await event_log.documents(tenant, selection, after=None, limit=100)
-    return [stored.id for stored in page.documents]
+class Place:
+    """The parts of a process that know of accounts and of the shop, in a tenant of its own."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self.log = event_log
+        self.appender = Appender(
+            event_log, on_commit=lambda *_: None, metrics=Metrics(CollectorRegistry()), wall_ms=wall_ms
+        )
+        self.accounts, self.shop = Dispatch(ACCOUNTS, self.appender), Dispatch(DOMAIN, self.appender)
+        self.console = Accounts(event_log, self.appender)
+        self.tenant = f"t-{uuid.uuid4().hex[:8]}"
+
+    async def add(self, name: str) -> None:
+        await self.console.add_user(AddUser(name=name, tenant=self.tenant, password="-"))
+
+    async def delete(self, name: str) -> None:
+        """As if killed right after it."""
+        await self.console.do(delete_user, DeleteUser(record=user_id(self.tenant, name)))
+
+    async def cart(self, session: str, user: str) -> None:
+        given = CreateSession(sessionID=session, userId=user)
+        answer = await self.shop(Caller(self.tenant, "boss", OPEN_RIGHTS), Call(create, given))
+        assert answer.refusal is None
+
+    async def carts(self) -> list[str]:
+        page = await self.log.documents(self.tenant, Selection((OrderSession.kind,)), after=None, limit=100)
+        return [stored.id for stored in page.documents]
+
+    async def slots(self) -> list[str]:
+        page = await self.log.documents(self.tenant, Selection((SessionSlot.kind,)), after=None, limit=100)
+        return [stored.id for stored in page.documents]
 
 
-async def test_what_a_kill_has_left_of_a_deleted_user_is_swept(event_log: EventLog) -> None:
-    appender = Appender(event_log, on_commit=lambda *_: None, metrics=Metrics(CollectorRegistry()), wall_ms=wall_ms)
-    accounts, shop = Dispatch(ACCOUNTS, appender), Dispatch(DOMAIN, appender)
-    tenant = f"t-{uuid.uuid4().hex[:8]}"
-    sweep = DeletedUsers(event_log, shop).sweep
+@pytest.fixture
+async def place(event_log: EventLog) -> AsyncIterator[Place]:
+    place = Place(event_log)
+    yield place
+    await place.appender.aclose()
+
+
+async def test_what_a_kill_has_left_of_a_deleted_user_is_swept(place: Place) -> None:
+    sweep = DeletedUsers(place.log, place.shop).sweep
     await sweep()
     for name in ("ann", "bob"):
-        await accounts(SYSTEM, Call(add_user, AddUser(name=name, tenant=tenant, password="-")))
-        given = CreateSession(sessionID=f"{name}-1", userId=name)
-        await shop(Caller(tenant, "boss", OPEN_RIGHTS), Call(create, given))
+        await place.add(name)
+        await place.cart(f"{name}-1", name)
     await sweep()
-    assert await sessions_in(event_log, tenant) == ["ann-1", "bob-1", "ann", "bob"]
-    await accounts(SYSTEM, Call(delete_user, DeleteUser(record=user_id(tenant, "ann"))))
+    assert (await place.carts(), await place.slots()) == (["ann-1", "bob-1"], ["ann", "bob"])
+    await place.delete("ann")
     await sweep()
-    assert await sessions_in(event_log, tenant) == ["bob-1", "bob"]
-    await appender.aclose()
+    assert (await place.carts(), await place.slots()) == (["bob-1"], ["bob"])
+    await place.cart("ann-2", "ann")  # by a process that did not know yet
+    await sweep()
+    assert await place.carts() == ["bob-1"]
+
+
+async def test_who_is_added_again_finds_nothing_of_who_had_the_name_before(place: Place) -> None:
+    await place.cart("bob-1", "bob")  # of somebody whom another provider knows
+    for name in ("ann", "bob"):
+        await place.add(name)
+    await place.cart("ann-1", "ann")
+    await place.delete("ann")
+    await place.add("ann")
+    assert (await place.carts(), await place.slots()) == (["bob-1"], ["bob"])
+    with pytest.raises(Conflict):
+        await place.add("bob")
+    assert await place.carts() == ["bob-1"], "of somebody who is not deleted nothing is touched"
+    await place.cart("ann-2", "ann")
+    for _ in range(2):
+        await DeletedUsers(place.log, place.shop).sweep()
+    assert await place.carts() == ["ann-2", "bob-1"]
+
+
+class Killed(Exception):
+    """In the place of a kill -9."""
+
+
+class Dying:
+    """A log that takes *tenant*'s writes no more, as if the process had been killed before them."""
+
+    def __init__(self, event_log: EventLog, tenant: str) -> None:
+        self._log = event_log
+        self._tenant = tenant
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def transact(self, tenant: str, group: Any, **more: Any) -> Any:
+        if tenant == self._tenant:
+            raise Killed
+        return await self._log.transact(tenant, group, **more)
+
+
+async def test_a_kill_while_a_user_is_added_again_leaves_no_user_with_old_sessions(place: Place) -> None:
+    await place.add("ann")
+    await place.cart("ann-1", "ann")
+    await place.delete("ann")
+    for dies, left in ((place.tenant, ["ann-1"]), (ACCOUNTS_TENANT, [])):
+        dying = Place(Dying(place.log, dies))  # type: ignore[arg-type]
+        dying.tenant = place.tenant
+        with pytest.raises(AppendFailed):
+            await dying.add("ann")
+        await dying.appender.aclose()
+        assert await place.carts() == left
+        assert (await place.console.directory()).user(user_id(place.tenant, "ann")) is None
+    await place.add("ann")
+
+
+async def test_a_sweep_that_is_overtaken_by_a_new_account_leaves_it_alone(place: Place) -> None:
+    """Between the moment in which it sees who is deleted and that in which it looks for the sessions."""
+    await place.add("ann")
+    await place.delete("ann")
+
+    class Overtaken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(place.log, name)
+
+        async def documents(self, tenant: str, selection: Selection, **more: Any) -> DocumentPage:
+            if selection.kinds == (OrderSession.kind,):
+                await place.add("ann")
+                await place.cart("ann-1", "ann")
+            return await place.log.documents(tenant, selection, **more)
+
+    await place.cart("bob-1", "bob")
+    await DeletedUsers(Overtaken(), place.shop).sweep()  # type: ignore[arg-type]
+    assert await place.carts() == ["ann-1", "bob-1"]
+
+
+async def test_who_was_deleted_is_forgotten_only_when_the_sessions_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a long stop, in which the time of the deletion's event was over."""
+    monkeypatch.setattr(app_module, "RETENTION_INTERVAL_S", 0.05)
+    settings = sqlite_settings(tmp_path, retention={"max_events": 1})
+    event_log = open_log(settings.log)
+    await event_log.open()
+    place = Place(event_log)
+    place.tenant = "default"
+    await place.add("ann")
+    await place.cart("ann-1", "ann")
+    await place.delete("ann")
+    await place.add("bob")
+    await place.appender.aclose()
+    await event_log.aclose()
+    async with serving(settings) as served:
+        log = served.application.event_log
+        ann = Ref(User.kind, user_id("default", "ann"))
+
+        async with asyncio.timeout(10):
+            while (await log.load(ACCOUNTS_TENANT, [ann])).documents:
+                await asyncio.sleep(0.01)
+        page = await log.documents("default", Selection((OrderSession.kind,)), after=None, limit=100)
+        assert page.documents == []

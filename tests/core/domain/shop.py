@@ -12,7 +12,8 @@ from pydantic_core import from_json, to_json
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.bays import Bay
 from sync_core.domain.catalog import DOMAIN
-from sync_core.domain.command import Changes, Command, CommandInput, Context, Domain, DomainEvent, Unloaded
+from sync_core.domain.changes import Changes, Context, DomainEvent, Unloaded
+from sync_core.domain.command import Command, CommandInput, Domain
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import Order
 from sync_core.domain.queues import Queue

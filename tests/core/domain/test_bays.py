@@ -7,7 +7,7 @@ import pytest
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.bays import BayStatus
 from sync_core.domain.catalog import REGISTRY
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.document import Ref
 from sync_core.domain.orders import Stage
 from sync_core.events import Delivery

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.catalog import DOMAIN, REGISTRY
-from sync_core.domain.command import Changes, Command, CommandInput, Context, Domain, RuleConflict, Unloaded, command
+from sync_core.domain.changes import Changes, Context, RuleConflict, Unloaded
+from sync_core.domain.command import Command, CommandInput, Domain, command
 from sync_core.domain.document import Known, Ref
 from sync_core.domain.fields import DocumentID, Names
 from sync_core.domain.orders import Order, Stage

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from sync_core.domain import devices
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.device_orders import MAX_ORDERS
 from sync_core.domain.devices import MAX_ELAPSED_S, Device
 from sync_core.domain.document import Ref

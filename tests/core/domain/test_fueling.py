@@ -7,7 +7,7 @@ import pytest
 
 from sync_core.domain import fuel_orders, fuel_trucks, fuelers
 from sync_core.domain.catalog import DOMAIN, FUELING, REGISTRY
-from sync_core.domain.command import DomainEvent, RuleConflict
+from sync_core.domain.changes import DomainEvent, RuleConflict
 from sync_core.domain.document import Ref
 from sync_core.domain.fields import MAX_AMOUNT
 from sync_core.domain.fuel_orders import FuelOrder, FuelStatus

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sync_core.domain import orders
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.document import Ref
 from sync_core.domain.orders import Stage
 from sync_core.problems import NotFound

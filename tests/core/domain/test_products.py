@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from sync_core.domain import products
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.products import MAX_CATEGORIES_BYTES, MAX_PRICES_BYTES, Catalog
 from sync_core.events import MAX_EVENT_BYTES
 from tests.core.domain.shop import Shop, data_of

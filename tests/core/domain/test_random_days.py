@@ -11,7 +11,8 @@ from pydantic_core import from_json
 from sync_core.domain import bays, orders, queues, waiting
 from sync_core.domain.bays import Bay, BayStatus
 from sync_core.domain.catalog import REGISTRY
-from sync_core.domain.command import Command, DomainEvent, RuleConflict
+from sync_core.domain.changes import DomainEvent, RuleConflict
+from sync_core.domain.command import Command
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.orders import Order, Stage
 from sync_core.domain.queues import Queue

@@ -8,7 +8,7 @@ import pytest
 
 from sync_core.domain import fuel_orders, fuel_trucks, fuelers
 from sync_core.domain.catalog import FUELING
-from sync_core.domain.command import DomainEvent
+from sync_core.domain.changes import DomainEvent
 from sync_core.domain.fuel_orders import FuelOrder, FuelStatus
 from sync_core.domain.fuel_trucks import FuelTruck
 from sync_core.problems import SyncError

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sync_core.domain import leaving, sessions, tabs
-from sync_core.domain.command import Command, Context, RuleConflict
+from sync_core.domain.changes import Context, RuleConflict
+from sync_core.domain.command import Command
 from sync_core.domain.document import Document, Known, Ref
 from sync_core.domain.sessions import OrderSession, SessionSlot
 from sync_core.domain.tabs import Tab

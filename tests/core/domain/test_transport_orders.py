@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from sync_core.domain import assignments, transport_orders, vehicles
 from sync_core.domain.assignments import MAX_ORDERS
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.transport_orders import TransportOrder
 from sync_core.problems import Forbidden, NotFound, Unprocessable
 from tests.core.domain.road import BEIRUT, TRIPOLI, open_yard, order_of, vehicle_of
@@ -96,7 +96,7 @@ def test_a_cancelled_order_leaves_its_vehicle() -> None:
     assign(shop, "t2")
     with pytest.raises(RuleConflict, match="v1 has transport order t2"):
         shop.do(transport_orders.delete, transportOrderID="t2")
-    with pytest.raises(RuleConflict, match="1 transport orders"):
+    with pytest.raises(RuleConflict, match="transport orders under way: 1"):
         shop.do(vehicles.delete, vehicleID="v1")
     shop.do(transport_orders.delete, transportOrderID="t1")
     with pytest.raises(NotFound):

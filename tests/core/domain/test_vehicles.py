@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from sync_core.domain import assignments, drivers, fuel_logs, vehicles
-from sync_core.domain.command import RuleConflict
+from sync_core.domain.changes import RuleConflict
 from sync_core.domain.drivers import Driver
 from sync_core.domain.fuel_logs import FuelLog
 from sync_core.domain.vehicles import Vehicle, VehicleMark

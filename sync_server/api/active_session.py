@@ -13,14 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sync_core.cursor import Cursor
-from sync_core.domain.document import ADMINS
 from sync_core.domain.sessions import OrderSession, SessionStatus
 from sync_core.filters import tag
+from sync_core.labels import ADMINS, user_of
+from sync_core.paths import PREFIX
 from sync_core.problems import Forbidden
 from sync_server.access.caller import Caller, caller_of
 from sync_server.api.documents import Documents
 from sync_server.api.paging import Query
-from sync_server.api.paths import PREFIX
 from sync_server.log.base import Selection
 from sync_server.log.records import StoredDocument
 from sync_server.permissions import CHECK_TILL
@@ -64,7 +64,7 @@ def _checks(caller: Caller, till: str) -> bool:
 
 def _whose(caller: Caller, user: str | None) -> str:
     """The user asked for. Raises Forbidden."""
-    own = caller.principal.removeprefix("user:")
+    own = user_of(caller.principal)
     rights = caller.rights
     if user in (None, own) or rights.permissions is None or ADMINS in rights.labels:
         return user or own
