@@ -4,6 +4,7 @@ Each figure is a difference, so that what the process needs anyway is in none of
 - *reader*: memory of idle readers by their number, and what they take of a CPU (heartbeats), less an idle server's.
 - *delivery*: CPU of the same events to many readers less that to few, by the deliveries between.
 - *event*: CPU of events that nobody reads, published singly by one caller, and in batches.
+- *event of another process*: CPU of a process on the same log that publishes nothing, with and without a reader.
 - *tenant*: memory and CPU of idle readers each in a tenant of its own, less that of as many in one.
 """
 
@@ -33,6 +34,8 @@ UNITS = {
     "single event, mongod": "us CPU",
     "event in a batch": "us CPU",
     "event in a batch, mongod": "us CPU",
+    "event of another process, read here": "us CPU",
+    "event of another process, not read here": "us CPU",
     "idle tenant, memory": "kB",
     "idle tenant, CPU": "us/s",
 }
@@ -47,7 +50,7 @@ def main() -> None:
             for name in options.stores:
                 figures: dict[str, float] = {}
                 with store(name) as log:
-                    for part in (_events, _deliveries, _idle, _tenants):
+                    for part in (_events, _deliveries, _others, _idle, _tenants):
                         home = directory / f"{name}-{number}-{part.__name__}"
                         home.mkdir()
                         figures |= part(home, log, options.window)
@@ -90,6 +93,28 @@ def _deliveries(home: Path, log: Store, window_s: float) -> dict[str, float]:
                     figures, used = measured(crowd, target)
             per_event_s[count] = used["server"] / (figures["deliveries"] / count)
     return {"delivery": (per_event_s[MANY] - per_event_s[FEW]) / (MANY - FEW) * 1e6}
+
+
+def _others(home: Path, log: Store, window_s: float) -> dict[str, float]:
+    if log.uri is None:  # one process only
+        return {}
+    found = {}
+    for what, count in (("not read here", 0), ("read here", 1)):
+        here, there = home / f"here-{count}", home / f"there-{count}"
+        here.mkdir()
+        there.mkdir()
+        with sync_server(here, log) as target, sync_server(there, log) as other, readers(target, 1, i=1) as crowd:
+            if count:
+                crowd.wait_for("CONNECTED")
+            else:
+                crowd.stop()
+            _, share = _rests(target, window_s)
+            with publisher(other, window=window_s, rate=SINGLE_EVENTS_PER_S) as caller:
+                figures, used = measured(caller, target)
+            found[f"event of another process, {what}"] = (
+                (used["server"] - share * figures["window_s"]) / figures["events"] * 1e6
+            )
+    return found
 
 
 def _idle(home: Path, log: Store, window_s: float) -> dict[str, float]:

@@ -24,6 +24,8 @@ PAUSE_SHARE = 9
 MIN_PAUSE_S = 0.002
 MAX_UNREAD_BYTES = 256 * 1024
 """What may wait for a client that does not read. Beyond it nothing more is taken in: each ping asks for an answer."""
+MAX_FRAGMENTS = 16_384
+"""Of one message: 64 bytes each fill it. Empty ones would never come to an end, and each is kept until the last."""
 LINGER_S = 1.0
 """How long what a refused client still sends is taken in and dropped, so that it can read why."""
 TOO_LARGE = "order_sync.too_large"
@@ -127,6 +129,13 @@ class BoundedSocketProtocol(WebSocketsSansIOProtocol):
         if self._parsing is not None:
             self._parsing.cancel()
         super().connection_lost(exc)
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < MAX_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from sync_server.socket_protocol import MAX_UNREAD_BYTES, PIECE_BYTES, BoundedSocketProtocol
+from sync_server.socket_protocol import MAX_FRAGMENTS, MAX_UNREAD_BYTES, PIECE_BYTES, BoundedSocketProtocol
 from sync_server.sockets.socket import Socket
 from tests.feed.conftest import Start
 from tests.serving import stage_change
@@ -154,6 +154,23 @@ async def test_who_neither_reads_nor_answers_pings_is_cut(start_sqlite: Start) -
             registry = served.application.feed.metrics.registry
             await eventually(lambda: registry.get_sample_value("sync_sockets", {"path": PATH}) == 1)
             await eventually(lambda: registry.get_sample_value("sync_sockets", {"path": PATH}) == 0)
+
+
+async def test_a_message_in_fragments_without_an_end_is_too_large(start_sqlite: Start) -> None:
+    """Empty ones count for no limit of bytes, and as no message."""
+    begin, more, end = (
+        Frame(opcode, data, fin=fin).serialize(mask=True)
+        for opcode, data, fin in (
+            (Opcode.TEXT, b'{"type": "ping"', False), (Opcode.CONT, b"", False), (Opcode.CONT, b"}", True)
+        )
+    )  # fmt: skip
+    async with start_sqlite() as served:
+        serve_at(served, echo)
+        async with raw_socket(served.port, PATH) as (reader, writer):
+            writer.write(begin + more * (MAX_FRAGMENTS - 2) + end)
+            assert b'"pong"' in await asyncio.wait_for(reader.read(1000), 20)
+            writer.write(begin + more * MAX_FRAGMENTS)
+            assert await close_code(reader) == 1009
 
 
 async def test_answers_to_pings_do_not_pile_up_for_who_does_not_read(start_sqlite: Start) -> None:
