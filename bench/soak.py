@@ -15,8 +15,8 @@ from bench.harness import Generator, Process, Target, compiled, metric, publishe
 
 LINGER_S = 5
 """The last look is at a server that still has all its readers."""
-CALLERS = 4
-"""One alone would wait for its answer longer than for its next event whenever the machine is busy."""
+CALLERS = 32
+"""So many may wait for their answers at a time: a few would not hold the rate whenever the disk is busy."""
 
 
 def main() -> None:
