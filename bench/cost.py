@@ -4,7 +4,7 @@ Each figure is a difference, so that what the process needs anyway is in none of
 - *reader*: memory of idle readers by their number, and what they take of a CPU (heartbeats), less an idle server's.
 - *delivery*: CPU of the same events to many readers less that to few, by the deliveries between.
 - *event*: CPU of events that nobody reads, published singly by one caller, and in batches.
-- *event of another process*: CPU of a process on the same log that publishes nothing, with and without a reader.
+- *commit of another process*: CPU of a process on the same log that publishes nothing, with and without a reader.
 - *tenant*: memory and CPU of idle readers each in a tenant of its own, less that of as many in one.
 """
 
@@ -34,8 +34,8 @@ UNITS = {
     "single event, mongod": "us CPU",
     "event in a batch": "us CPU",
     "event in a batch, mongod": "us CPU",
-    "event of another process, read here": "us CPU",
-    "event of another process, not read here": "us CPU",
+    "commit of another process, read here": "us CPU",
+    "commit of another process, not read here": "us CPU",
     "idle tenant, memory": "kB",
     "idle tenant, CPU": "us/s",
 }
@@ -111,7 +111,7 @@ def _others(home: Path, log: Store, window_s: float) -> dict[str, float]:
             _, share = _rests(target, window_s)
             with publisher(other, window=window_s, rate=SINGLE_EVENTS_PER_S) as caller:
                 figures, used = measured(caller, target)
-            found[f"event of another process, {what}"] = (
+            found[f"commit of another process, {what}"] = (
                 (used["server"] - share * figures["window_s"]) / figures["events"] * 1e6
             )
     return found

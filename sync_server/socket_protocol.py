@@ -6,17 +6,21 @@ And who does not answer a ping is left to the network's own timeouts if its buff
 """
 
 import asyncio
+from http import HTTPStatus
 from time import thread_time
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
 
 __all__ = ["MAX_MESSAGE_BYTES", "PING_S", "TOO_LARGE", "BoundedSocketProtocol"]
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Seed 003; as much as the body of a request."""
 PING_S = 30.0
+VERSION = "13"
+"""Of the protocol; there is no other. Source: RFC 6455."""
 PIECE_BYTES = 8 * 1024
 """Parsed at once: at most 1,400 empty messages, some 5 ms."""
 PAUSE_SHARE = 9
@@ -136,6 +140,19 @@ class BoundedSocketProtocol(WebSocketsSansIOProtocol):
         else:
             self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             self.handle_parser_exception()
+
+    def handle_connect(self, event: Request) -> None:
+        if event.headers.get_all("Sec-WebSocket-Version") in ([], [VERSION]):
+            super().handle_connect(event)
+            return
+        # RFC 6455, 4.4: which version would do; websockets says 400.
+        refusal = self.conn.reject(HTTPStatus.UPGRADE_REQUIRED, f"Here WebSockets have version {VERSION}.\n")
+        refusal.headers["Upgrade"] = "websocket"
+        refusal.headers["Sec-WebSocket-Version"] = VERSION
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.conn.send_response(refusal)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_utf8(self.frames):

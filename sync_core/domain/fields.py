@@ -24,7 +24,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, to_json
+from pydantic_core import CoreSchema, PydanticCustomError, to_json
 
 from sync_core.filters import ENTITY_ID_PATTERN
 from sync_core.times import NO_TIME, iso_from_ms, ms_from_iso
@@ -32,6 +32,7 @@ from sync_core.times import NO_TIME, iso_from_ms, ms_from_iso
 __all__ = [
     "EXACT",
     "MAX_AMOUNT",
+    "NO_DECIMAL",
     "Amount",
     "Currency",
     "DocumentID",
@@ -66,6 +67,8 @@ _TWO_PLACES = re.compile(r"[0-9]{1,10}\.[0-9]{2}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
 _CENT = Decimal("0.01")
 _LOCAL_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+NO_DECIMAL = "no_decimal"
+"""The error type of what is no amount, for where prices are written in another way."""
 _AS_TEXT = 'a decimal number as text, such as "12.50"'
 
 DocumentID = Annotated[str, StringConstraints(pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=64)]
@@ -148,7 +151,7 @@ def two_places(value: Any) -> Decimal:
     elif isinstance(value, str) and _NUMBER.fullmatch(value):
         number = Decimal(value)
     else:  # a JSON number may have gone through binary floating point before we see it
-        raise ValueError(_AS_TEXT)
+        raise PydanticCustomError(NO_DECIMAL, _AS_TEXT)
     if not number.is_finite() or number.copy_abs() > MAX_AMOUNT:
         raise ValueError(f"a number of at most {MAX_AMOUNT}")
     rounded = number.quantize(_CENT, context=EXACT)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, ClassVar
+from unicodedata import category, normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
@@ -38,7 +39,10 @@ __all__ = [
 LOCATION_EVENT = "vehicle_location"
 _CENT = Decimal("0.01")
 _VIN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
-_BETWEEN = re.compile(r"[\s.\-_/·]+")
+_BETWEEN = re.compile(r"[\s.\-_/·\u034f\u2010-\u2015\ufe00-\ufe0f]+")
+"""Spaces, points and dashes of all kinds; and what changes only how the sign before it looks."""
+_DIGITS = {zero + digit: str(digit) for zero in (0x660, 0x6F0) for digit in range(10)}
+"""Arabic and Persian ones: a plate has the others beside them."""
 MAX_PLATE_BYTES = 28
 """Of a plate without its spaces, so that its mark's id fits; no country has more than a dozen characters."""
 
@@ -61,8 +65,11 @@ def _plate(value: str) -> str:
 
 
 def _bare(plate: str) -> str:
-    """What makes two plates the same, however they are written."""
-    return _BETWEEN.sub("", plate).upper()
+    """What makes two plates the same, however they are written, and in whatever form of Unicode: the very characters
+    that are seen. Source: UAX 15 (NFKC); barePlate in dashboard/js/logistics.js does the same."""
+    seen = _BETWEEN.sub("", "".join(sign for sign in plate if category(sign) != "Cf"))
+    text = normalize("NFKC", normalize("NFKC", seen).upper())  # capitals of composed letters may be decomposed
+    return _BETWEEN.sub("", text).translate(_DIGITS)
 
 
 def _norm(value: Decimal) -> Decimal:

@@ -27,7 +27,15 @@ def _no_machine(subject: str) -> str:
 
 Subject = Annotated[UserID, AfterValidator(_no_machine)]
 _TAG = re.compile(rf"(?:{'|'.join(ENTITY_KEYS)})=[^\x00-\x1f,]{{1,128}}")
-Binding = Annotated[str, StringConstraints(pattern=rf"^{_TAG.pattern}$")]
+
+
+def _a_tag(text: str) -> str:
+    if _TAG.fullmatch(text) is None:
+        raise ValueError(f"has to be KEY=ID, such as tillID=till-1; KEY is one of {', '.join(ENTITY_KEYS)}")
+    return text
+
+
+Binding = Annotated[str, AfterValidator(_a_tag)]
 
 
 class Claims(BaseModel):

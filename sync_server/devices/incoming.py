@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from sync_core.domain import devices
 from sync_core.domain.command import Command, CommandInput
-from sync_core.domain.fields import MAX_WHOLE, DocumentID, Whole
+from sync_core.domain.fields import MAX_AMOUNT, MAX_WHOLE, NO_DECIMAL, DocumentID, Whole
 from sync_core.faults import faults_of
 from sync_core.problems import FieldError, SyncError
 from sync_server.api.body import long_lists
@@ -125,7 +125,7 @@ def parse(sent: dict[str, Any]) -> Hello | Wish:
         message = model.model_validate(_plain(sent), strict=True)
         return message if isinstance(message, Hello) else _wish(message, known)
     except ValidationError as exc:
-        faults = tuple(FieldError(_place(f.path, model), f.message) for f in faults_of(exc))
+        faults = tuple(FieldError(_place(f.path, model), f.message) for f in faults_of(exc, messages=_FAULTS))
         told = "; ".join(f"{fault.path}: {fault.message}" for fault in faults[:3])
         raise InvalidMessage(f"{sent['type']} cannot be accepted: {told}", errors=faults, sent=sent) from None
     except ValueError as exc:
@@ -156,6 +156,8 @@ MESSAGES: Mapping[str, Message] = {
 }
 """By type."""
 
+_FAULTS = {NO_DECIMAL: f"has to be a number from 0 to {MAX_AMOUNT}, such as 12.5"}
+"""In commands prices are text."""
 _WIRE_NAMES = {"deviceID": "deviceId", "toDeviceID": "toDeviceId"}
 
 

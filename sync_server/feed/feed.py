@@ -170,13 +170,13 @@ class Feed:
         if hub is not None:
             hub.tail.offer(committed)
 
-    async def signal(self, tenant: str, events: list[StoredEvent]) -> None:
-        """Ephemeral events of this process: to its own readers now, and to the other processes."""
+    async def signal(self, tenant: str, events: list[StoredEvent], *, as_of: int | None = None) -> None:
+        """Ephemeral events of this process, see Hub.signal: to its own readers now, and to the other processes."""
         hub = self._hubs.get(tenant)
         if hub is not None:
-            hub.signal(events)
+            hub.signal(events, as_of=as_of)
         try:
-            await self._log.signal(tenant, events)
+            await self._log.signal(tenant, events, as_of=as_of)
         except LogError as exc:
             raise Unavailable("The event log cannot be read now.", retry_after_s=RETRY_AFTER_S) from exc
 
@@ -232,7 +232,7 @@ class Feed:
                     if hub is not None:
                         hub.tail.ring(wakeup.head)
             elif wakeup.tenant in hubs:
-                hubs[wakeup.tenant].signal(wakeup.events)
+                hubs[wakeup.tenant].signal(wakeup.events, as_of=wakeup.as_of)
 
     async def _poll(self) -> None:
         """Beside the doorbell, since a bell may fail; also what tells that the log is alive."""

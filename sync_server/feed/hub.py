@@ -126,9 +126,15 @@ class Hub:
 
     # -- what comes in ------------------------------------------------------------------------------
 
-    def signal(self, events: Iterable[StoredEvent]) -> None:
-        """Ephemeral events: to who is live now, and gone, but for the newest of entities of which only that counts."""
+    def signal(self, events: Iterable[StoredEvent], *, as_of: int | None = None) -> None:
+        """Ephemeral events: to who is live now, and gone, but for the newest of entities of which only that counts.
+
+        Where they are judged by documents *as_of* that seq, those are dropped of whose entity readers here have
+        been told something later: who was told that it is not theirs any more is not told where it is.
+        """
         encoded = [self.tail.encode(stored) for stored in events]
+        if as_of is not None:
+            encoded = self.newest.standing(encoded, self.tail.window.since(as_of))
         self.newest.keep(encoded)
         self._spread(encoded)
 

@@ -3,9 +3,13 @@
 An event that is not logged is gone for who cannot be written to just then. Of the types of delivery ``latest`` the
 newest of each entity is kept, and handed on when the reader's socket takes something again: what it missed, thinned,
 at its own pace. It takes no more room than there are entities, however slow readers are and however many.
+
+A passing event is judged by a document as it was when it was sent. Once the log has told something of that document
+(an event about the entity, which takes the same permission to see), the passing one is neither kept nor handed on:
+whose the entity is may have changed, and who was told ``removed`` is told no more of it. The next one comes soon.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sync_server.feed.window import FeedEvent, piece
@@ -66,10 +70,28 @@ class Newest:
     def outdate(self, events: Iterable[FeedEvent]) -> None:
         """Of what *events* of the log tell, they are the newest now: whoever missed something gets them from there."""
         for event in events:
-            if event.seq and event.event_type in self._latest:
-                entity = self._entity(event)
-                if entity is not None:
-                    self._kept.pop(entity, None)
+            if event.seq:
+                for entity in self._about(event):
+                    kept = self._kept.get(entity)
+                    if kept is not None and kept.event.access.permission == event.access.permission:
+                        del self._kept[entity]
+
+    def standing(self, events: list[FeedEvent], later: Iterable[FeedEvent] | None) -> list[FeedEvent]:
+        """Those of *events*, which were not logged, of whose entity nothing is told by *later*: what the log tells
+        since they were judged, or None where that is not known. Another event of their type changes no access."""
+        if later is None:
+            return []
+        told = {
+            (event.access.permission, *entity)
+            for event in later
+            for entity in self._about(event)
+            if entity[0] != event.event_type
+        }
+        return [
+            event
+            for event in events
+            if not told or (entity := self._entity(event)) is None or (event.access.permission, *entity) not in told
+        ]
 
     def after(self, seen: Seen) -> tuple[list[FeedEvent], Seen]:
         """What a reader has missed, as much as fits a piece, and how far it has come with that. It has all once its
@@ -88,6 +110,13 @@ class Newest:
         if len(events) == len(missed):
             return events, Seen(mark)
         return events, Seen(seen.tick, mark, missed[len(events) - 1].place)
+
+    def _about(self, event: FeedEvent) -> Iterator[Entity]:
+        """The entities that *event* may tell of."""
+        for event_type, prefix in self._latest.items():
+            for tag in event.tags:
+                if tag.startswith(prefix):
+                    yield event_type, tag
 
     def _entity(self, event: FeedEvent) -> Entity | None:
         prefix = self._latest.get(event.event_type)

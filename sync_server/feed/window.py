@@ -162,6 +162,12 @@ class Window:
         end = start + min(PIECE_EVENTS, max(upto - seq, 0))
         return piece([event for event in self._events[start:end] if event is not None])
 
+    def since(self, seq: int) -> list[FeedEvent] | None:
+        """All events after *seq*, none if that is still to come; None where some of them are not held any more."""
+        if seq < self.before:
+            return None
+        return [event for event in self._events[self._dropped + seq - self.before :] if event is not None]
+
 
 def size_of(event: FeedEvent) -> int:
     """About what *event* takes in memory."""

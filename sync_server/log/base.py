@@ -82,10 +82,11 @@ class Bell:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Ephemeral events of another process; their seq is 0."""
+    """Ephemeral events of another process; their seq is 0. They are judged by documents as of the seq *as_of*."""
 
     tenant: str
     events: tuple[StoredEvent, ...]
+    as_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +158,8 @@ class EventLog(Protocol):
         *next*. Raises ValueError where *after* is of a kind that is not selected.
         """
 
-    async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
-        """Hand ephemeral events to the other processes of this log. They are not logged."""
+    async def signal(self, tenant: str, events: Sequence[StoredEvent], *, as_of: int | None = None) -> None:
+        """Hand ephemeral events to the other processes of this log, see Signal. They are not logged."""
 
     def wakeups(self) -> AsyncIterator[Bell | Signal]:
         """What other processes did, until cancelled. Reopens itself; a missed bell is caught by polling."""

@@ -215,10 +215,10 @@ class MongoLog:
         self._sessions.got_through(tenant)
         return committed
 
-    async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
+    async def signal(self, tenant: str, events: Sequence[StoredEvent], *, as_of: int | None = None) -> None:
         await self._ready()
         async with answering():
-            await self._doorbell.signal(tenant, events)
+            await self._doorbell.signal(tenant, events, as_of=as_of)
 
     def wakeups(self) -> AsyncIterator[Bell | Signal]:
         return self._doorbell.wakeups()

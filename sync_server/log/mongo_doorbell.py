@@ -29,12 +29,13 @@ class Doorbell:
         self._process_id = process_id
         self._ready = ready
 
-    async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
-        """Hand ephemeral *events* to the other processes."""
+    async def signal(self, tenant: str, events: Sequence[StoredEvent], *, as_of: int | None) -> None:
+        """Hand ephemeral *events* to the other processes, see Signal."""
         document = {
             "tenant": tenant,
             "process": self._process_id,
             "events": [event_row(tenant, event) for event in events],
+            "as_of": as_of,
         }
         update = {"$set": document, "$currentDate": {"at": True}}
         # An update, because only that can put the server's own time, which the TTL is measured by.
@@ -74,7 +75,7 @@ class Doorbell:
                     {"$match": {"ns.coll": {"$in": ["heads", "signals"]}}},
                     {"$project": {"ns.coll": 1, "documentKey._id": 1, "updateDescription.updatedFields.seq": 1,
                                   "fullDocument.tenant": 1, "fullDocument.process": 1,
-                                  "fullDocument.events": 1}},
+                                  "fullDocument.events": 1, "fullDocument.as_of": 1}},
                 ],
                 start_at_operation_time=reply["operationTime"],
                 max_await_time_ms=1000,
@@ -90,4 +91,5 @@ class Doorbell:
         document = change.get("fullDocument")
         if document is None or document["process"] == self._process_id:
             return None
-        return Signal(document["tenant"], tuple(event_of(row) for row in document["events"]))
+        events = tuple(event_of(row) for row in document["events"])
+        return Signal(document["tenant"], events, document.get("as_of"))

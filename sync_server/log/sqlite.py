@@ -201,7 +201,7 @@ class SQLiteLog:
         await self._ready()
         return await self._reader.run(fill)
 
-    async def signal(self, tenant: str, events: Sequence[StoredEvent]) -> None:
+    async def signal(self, tenant: str, events: Sequence[StoredEvent], *, as_of: int | None = None) -> None:
         """Nothing to do: a SQLite log has one process, and that one delivers its own."""
 
     async def wakeups(self) -> AsyncIterator[Bell | Signal]:

@@ -21,7 +21,8 @@ whatever takes time, and nothing is awaited between that look and the readers of
     before the batch is judged         refused, if whoever says it does not see the vehicle any more
     between that and ``put``           stored, and told to those whose vehicle it is now: it was there
     between ``put`` and the look       the same
-    between the look and the readers   told to those whose vehicle it was: it was theirs when the position was stored
+    between the look and the readers   told to those whose vehicle it was: it was theirs when the position was stored;
+                                       in a process whose readers were told of the change before, to nobody
     before the log commits             told to those whose it is in that very transaction (LogPositions)
     while the log does not answer      told to those whose it is after that, by another look
     it is deleted                      told to nobody; who reads the store forgets the place
@@ -225,7 +226,7 @@ class Intake:
         """Send *sightings* to who is live and sees their vehicles now: looked up here, since time has passed."""
         if not sightings:
             return
-        vehicles = await self._found(tenant, [one.place.vehicle_id for one in sightings])
+        bounds, vehicles = await self._vehicles.known(tenant, [one.place.vehicle_id for one in sightings])
         now_ms = self._wall_ms()
         events = [
             StoredEvent(0, now_ms, *one.event(vehicle))
@@ -233,7 +234,7 @@ class Intake:
             if (vehicle := vehicles.get(one.place.vehicle_id)) is not None
         ]
         if events:
-            await self._feed.signal(tenant, events)
+            await self._feed.signal(tenant, events, as_of=bounds.head)
 
     async def _log_or_pass(self, tenant: str, due: Sequence[Sighting]) -> None:
         """Put *due* into the log, or let them pass as well: they are due again after the interval."""

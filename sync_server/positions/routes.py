@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from sync_core.cursor import Cursor
+from sync_core.domain.fields import DocumentID
 from sync_core.domain.places import Position
 from sync_core.domain.vehicles import Vehicle
 from sync_core.faults import faults_of
@@ -26,10 +27,10 @@ from sync_server.api.body import client_id_of, json_body
 from sync_server.api.paging import Query
 from sync_server.log.base import EventLog, LogError
 from sync_server.log.records import StoredDocument
-from sync_server.positions.base import Found, Place, PositionStore
+from sync_server.positions.base import Found, Place, PositionStore, nearest_of
 from sync_server.positions.intake import PERMISSION, Intake, location_of
 from sync_server.positions.sphere import HALF_ROUND_M
-from sync_server.positions.vehicles import Known, Vehicles, may_see
+from sync_server.positions.vehicles import Known, Vehicles, may_see, own_tags
 
 __all__ = ["LOCATIONS_PATH", "LOCATION_PATH", "MAX_NEAR", "VEHICLES_PATH", "Positions", "place_of"]
 
@@ -40,18 +41,24 @@ LOCATIONS_PATH = f"{PREFIX}/vehicle-locations"
 DEFAULT_NEAR = 100
 MAX_NEAR = 500
 MAX_LOOKED_AT = 10_000
-"""Of the nearest, for who sees few of them."""
+"""Of the nearest, where many are of vehicles that are no more."""
 PAGE = 1000
 AHEAD_MS = 60_000
 """So far a tracker's clock may be ahead; beyond that its positions would stand in the way of right ones."""
 RETRY_AFTER_S = 2
 
+_VEHICLE_ID: TypeAdapter[str] = TypeAdapter(DocumentID)
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def place_of(vehicle_id: str, body: bytes, *, now_ms: int) -> Place:
-    """The place in the JSON *body*. Raises Unprocessable with every fault."""
+    """The place in the JSON *body*. Raises Unprocessable with every fault of *vehicle_id*, or else of the body."""
+    try:
+        _VEHICLE_ID.validate_python(vehicle_id)  # or a batch of them would be more than a store takes
+    except ValidationError as exc:
+        faults = tuple(FieldError("vehicleID", fault.message) for fault in faults_of(exc))
+        raise Unprocessable("The position cannot be accepted.", errors=faults) from None
     try:
         given = Position.model_validate_json(body, strict=True)
     except ValidationError as exc:
@@ -119,18 +126,29 @@ class Positions:
         lon, lat = _coordinates(query.one("near") or "")
         within_m = _meters(query.one("withinMeters"))
         limit = query.limit(default=DEFAULT_NEAR, high=MAX_NEAR)
-        look = limit
-        while True:
-            found = await _reading(self._store.near(caller.tenant, lon, lat, within_m=within_m, limit=look))
-            bounds, vehicles = await self._seen(caller, [one.place for one in found])
-            seen = [one for one in found if one.place.vehicle_id in vehicles][:limit]
-            if len(seen) == limit or len(found) < look or look >= MAX_LOOKED_AT:
-                break
-            look = min(look * 8, MAX_LOOKED_AT)
+        tags = own_tags(caller.rights)
+        if tags is None:
+            (bounds, vehicles), seen = await self._near_of_all(caller, lon, lat, within_m=within_m, limit=limit)
+        else:  # or the few that they see would be looked for among all others
+            bounds, vehicles = await _reading(self._vehicles.own(caller, tags))
+            places = await _reading(self._store.get(caller.tenant, vehicles))
+            seen = nearest_of(places, lon, lat, within_m=within_m, limit=limit)
         bodies = ",".join(_with_location(vehicles[one.place.vehicle_id], one) for one in seen)
         cursor = Cursor(bounds.epoch, bounds.head)
         body = f'{{"vehicles":[{bodies}],"cursor":"{cursor}"}}'
         return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-store"})
+
+    async def _near_of_all(
+        self, caller: Caller, lon: float, lat: float, *, within_m: float, limit: int
+    ) -> tuple[Known, list[Found]]:
+        look = limit
+        while True:
+            found = await _reading(self._store.near(caller.tenant, lon, lat, within_m=within_m, limit=look))
+            known = await self._seen(caller, [one.place for one in found])
+            seen = [one for one in found if one.place.vehicle_id in known.vehicles][:limit]
+            if len(seen) == limit or len(found) < look or look >= MAX_LOOKED_AT:
+                return known, seen
+            look = min(look * 8, MAX_LOOKED_AT)
 
     async def _seen(self, caller: Caller, places: Sequence[Place]) -> Known:
         """Those of the places' vehicles that *caller* sees. Places of vehicles that are no more are forgotten."""

@@ -16,14 +16,15 @@ import structlog
 from pydantic_core import to_json
 
 from sync_core.domain.vehicles import LOCATION_EVENT, Vehicle
-from sync_core.problems import FieldError, Problem, Unavailable, Unprocessable
+from sync_core.problems import FieldError, Forbidden, Problem, Unavailable, Unprocessable
+from sync_server.access.rights import Rights
 from sync_server.feed.admission import Admission
 from sync_server.feed.feed import Feed
 from sync_server.feed.framing import MappedMessages
 from sync_server.feed.request import FeedRequest
 from sync_server.log.base import EventLog, LogError
 from sync_server.positions.base import Place
-from sync_server.positions.intake import Intake, location_of
+from sync_server.positions.intake import PERMISSION, Intake, location_of
 from sync_server.positions.routes import RETRY_AFTER_S, place_of
 from sync_server.positions.vehicles import Vehicles, may_see
 from sync_server.sockets.door import SocketRoute
@@ -85,7 +86,9 @@ class Tracking:
             async for message in socket:
                 if message["type"] != "connect":
                     await said.take(message)
-                elif not following:
+                    continue
+                require_any(socket.caller.rights)
+                if not following:
                     following = True
                     await self._follow(socket)
         finally:
@@ -193,6 +196,13 @@ def request_of(socket: Socket) -> FeedRequest:
     sight = request.view.sight
     wanted = replace(sight.filter, event_types=frozenset({LOCATION_EVENT}))
     return replace(request, view=replace(request.view, sight=replace(sight, filter=wanted)))
+
+
+def require_any(rights: Rights) -> None:
+    """Raises Forbidden for who may neither hear nor say where vehicles are."""
+    if not rights.allows(Vehicle.view_permission) and not rights.allows(PERMISSION):
+        needed = f"{Vehicle.view_permission} or {PERMISSION}"
+        raise Forbidden(f"This needs the permission {needed}; you have neither.")
 
 
 def _count(message: Mapping[str, Any]) -> int:

@@ -22,6 +22,7 @@ def feed_route(feed: Feed, *, streams: int) -> SocketRoute:
 
     async def talk(socket: Socket) -> None:
         socket.kind_key = "eventType"
+        socket.id_key = None  # an id is a cursor here
         admission = await Admission.of(feed, FeedRequest.parse(socket.scope))
         await socket.accept()
         socket.attach(admission, MESSAGES, max_age_s=feed.settings.max_age_s)

@@ -51,6 +51,9 @@ MAX_AGE_S = 86_400.0
 """Of a socket that speaks a protocol of its own: a day, if its caller's access lasts so long."""
 TOO_LARGE_EXTENSION = "order_sync.too_large"
 """What to say to who sends too much, for socket_protocol.py, which is the one to notice."""
+SMALL_CHARS = 4096
+"""A message above the rate is still looked at for its id, if it is no longer: 0.1 ms at worst."""
+MAX_ID_CHARS = 128
 
 Identify = Callable[[str], Awaitable[None]]
 """Puts who shows a credential after the handshake into the socket's scope. Raises Problem."""
@@ -61,13 +64,17 @@ class SocketLost(Exception):
 
 
 class Socket:
-    """See the module. Made by the door. *kind_key* is where messages have their type."""
+    """See the module. Made by the door.
+
+    *kind_key* is where messages have their type, *id_key* where the id that an error about them repeats; None: nowhere.
+    """
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, *, feed: Feed, identify: Identify, limits: SocketLimits
     ) -> None:
         self.scope = scope
         self.kind_key = "type"
+        self.id_key: str | None = "id"
         self.accepted = False
         self._receive = receive
         self._send = send
@@ -110,7 +117,12 @@ class Socket:
 
     async def _greeting(self) -> dict[str, Any] | None:
         """The first message, which says who sends it; None if the socket is over."""
-        message = await self._next(self._limits.greeting_s)
+        try:
+            async with asyncio.timeout(self._limits.greeting_s):  # whatever else is said meanwhile
+                message = await self._next(None)
+        except TimeoutError:
+            await self.close(GOING_AWAY, f"no greeting for {self._limits.greeting_s:g} s")
+            return None
         if message is None:
             return None
         token = message.get("token")
@@ -145,19 +157,27 @@ class Socket:
             text = raw.get("text")
             match self._rate.judge(len(raw.get("bytes") or text or "")):
                 case Verdict.REFUSED:
-                    await self.error("RATE_LIMITED", f"At most {self._limits.messages_per_s} messages a second.")
+                    content = _content(text) if text is not None and len(text) <= SMALL_CHARS else {}
+                    most = f"At most {self._limits.messages_per_s} messages a second."
+                    await self.error("RATE_LIMITED", most, **self._about(content))
                     continue
                 case Verdict.FLOOD:
                     await self.end("RATE_LIMITED", "Far too many messages; come back more slowly.")
                     return None
-            message = _message(text, self.kind_key)
-            if message is None:
-                await self.error("INVALID_MESSAGE", f'A message is a JSON object with a text under "{self.kind_key}".')
+            message = _content(text)
+            if not isinstance(message.get(self.kind_key), str):
+                what = f'A message is a JSON object with a text under "{self.kind_key}".'
+                await self.error("INVALID_MESSAGE", what, **self._about(message))
             elif message[self.kind_key] == "ping":
                 await self.send({self.kind_key: "pong", "timestamp": _now()})
             else:
                 return message
         return None
+
+    def _about(self, message: Mapping[str, Any]) -> dict[str, str]:
+        """By what its sender knows *message*."""
+        known = None if self.id_key is None else message.get(self.id_key)
+        return {"id": known} if isinstance(known, str) and len(known) <= MAX_ID_CHARS else {}
 
     # -- what goes out ------------------------------------------------------------------------------
 
@@ -256,14 +276,13 @@ class Socket:
             self._reader.discard()
 
 
-def _message(text: str | None, kind_key: str) -> dict[str, Any] | None:
-    if text is None:
-        return None
+def _content(text: str | None) -> dict[str, Any]:
+    """The JSON object that *text* is; empty for anything else."""
     try:
-        message = from_json(text, allow_inf_nan=False)
+        content = from_json(text or "", allow_inf_nan=False)
     except ValueError:
-        return None
-    return message if isinstance(message, dict) and isinstance(message.get(kind_key), str) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import pytest
 
-from sync_server.positions.base import Place, PositionStore
+from sync_server.positions.base import Place, PositionStore, nearest_of
 from sync_server.positions.mongo import MongoPositions
 from sync_server.positions.sphere import EARTH_RADIUS_M, HALF_ROUND_M
 from sync_server.positions.sqlite import SQLitePositions
@@ -114,6 +114,10 @@ async def test_the_nearest_come_first_by_the_great_circle(store: PositionStore) 
         found = await store.near("default", lon, lat, within_m=within_m, limit=400)
         assert [one.place.vehicle_id for one in found] == [vehicle for _, vehicle in expected]
         assert [one.distance_m for one in found] == pytest.approx([way for way, _ in expected], rel=1e-6, abs=0.01)
+        by_sum = nearest_of(places, lon, lat, within_m=within_m, limit=400)
+        assert [one.place for one in by_sum] == [one.place for one in found]
+        assert [one.distance_m for one in by_sum] == pytest.approx([one.distance_m for one in found])
+        assert nearest_of(places, lon, lat, within_m=within_m, limit=3) == by_sum[:3]
         three = await store.near("default", lon, lat, within_m=within_m, limit=3)
         assert [one.place.vehicle_id for one in three] == [vehicle for _, vehicle in expected[:3]]
 

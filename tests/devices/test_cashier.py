@@ -128,6 +128,24 @@ async def test_a_till_that_was_away_gets_what_it_missed_and_nothing_twice(start:
             assert (await client.next())["type"] == "device_cleared"
 
 
+async def test_what_came_before_connected_comes_again_behind_it_in_its_order(start: Start) -> None:
+    """A till that adds up what it is told forgets it; the docs say so."""
+    async with start() as served, office(served) as shop:
+        await shop.create("pc1")
+        async with till(served) as client:
+            cursor = client.seen[0]["cursor"]
+        await shop.do("POST", "/devices/pc1/orders", {"orders": [COLA | {"price": "1000"}]})
+        async with socket(served, "/ws") as client:
+            assert (await client.ask({"type": "ping"}))["type"] == "pong"  # it is in
+            await shop.do("POST", "/devices/pc1/orders", {"orders": [COLA | {"price": "2000"}]})
+            early = await client.next()
+            assert (early["type"], early["version"]) == ("order_added", 3)
+            assert (await greet(client, cursor=cursor))["resume"] == "resumed"
+            behind = [await client.next() for _ in range(2)]
+            assert [(m["version"], m["orders"][0]["price"]) for m in behind] == [(2, 1000), (3, 2000)]
+            assert (await client.ask({"type": "ping"}))["type"] == "pong"
+
+
 @pytest.mark.parametrize("cursor", ["garbage", "zzzzzzzz.1"])
 async def test_a_cursor_that_leads_nowhere_brings_all_devices(start: Start, cursor: str) -> None:
     async with start() as served, office(served) as shop, socket(served, "/ws") as client:

@@ -208,6 +208,14 @@ def test_a_wrong_message_is_refused_with_the_place_of_the_fault(sent: dict[str, 
     assert (caught.value.id, caught.value.type) == ("m-1", sent["type"])
 
 
+@pytest.mark.parametrize("price", ["1,50", "1000 IQD", True, None, [], 1e300])
+def test_a_price_that_is_no_number_is_asked_for_as_one(price: Any) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        parse({"type": "order_placed", "deviceId": "pc1", "orders": [COLA | {"price": price}]})
+    said = "has to be a number from 0 to 9999999999.99, such as 12.5"
+    assert caught.value.errors == (FieldError("orders[0].price", said),)
+
+
 def test_of_a_list_that_is_far_too_long_the_elements_are_not_looked_at() -> None:
     with pytest.raises(InvalidMessage) as caught:
         parse({"type": "order_placed", "deviceId": "pc1", "id": "m-1", "orders": [{}] * 300_000})

@@ -28,6 +28,16 @@ def position(n: int, vehicle: str = "v1", *, padding: int = 0) -> NewEvent:
     return NewEvent("vehicle_location", tags, None, "dan", envelope_tail(data, tags=tags), reach)
 
 
+def handed_over(vehicle: str = "v1", *, to: str = "user:eve") -> NewEvent:
+    """What dan drove is driven by eve."""
+    tags = (f"vehicleID={vehicle}",)
+    reach = Reach(
+        "vehicle", vehicle, 2, left=tags, grants=tags, grants_left=tags, audience=("role:dispatcher", to),
+        audience_left=("role:dispatcher", "user:dan"),
+    )  # fmt: skip
+    return NewEvent("vehicle_updated", tags, None, "boss", envelope_tail("{}", tags=tags), reach)
+
+
 def passing(*events: NewEvent) -> list[StoredEvent]:
     return [StoredEvent(0, 1_795_000_000_000, *event) for event in events]
 
@@ -84,6 +94,15 @@ def test_what_the_log_tells_takes_the_place_of_what_passed() -> None:
     newest.keep(events_of(*passing(position(1, "v1"), position(2, "v2"))))
     newest.outdate(events_of(StoredEvent(7, 0, *position(3, "v1"))))
     newest.outdate(events_of(*passing(position(4, "v2"))))
+    assert [event.tags for event in newest.after(Seen(0))[0]] == [("vehicleID=v2",)]
+
+
+def test_what_the_log_tells_of_the_entity_ends_what_passed_and_nothing_else_does() -> None:
+    newest = Newest(LATEST)
+    newest.keep(events_of(*passing(position(1, "v1"), position(2, "v2"))))
+    tags = ("vehicleID=v2",)
+    of_another_kind = NewEvent("fuel_log_updated", tags, None, "dan", "{}", Reach("fuel_log", "f1", 1, grants=tags))
+    newest.outdate(events_of(StoredEvent(7, 0, *handed_over("v1")), StoredEvent(8, 0, *of_another_kind)))
     assert [event.tags for event in newest.after(Seen(0))[0]] == [("vehicleID=v2",)]
 
 
@@ -202,3 +221,53 @@ async def test_what_passed_is_judged_as_all_events_are(feed: tuple[MemoryLog, Hu
         "eve": [],
         "v2 only": [("v2", 2)],
     }
+
+
+async def test_who_lost_the_vehicle_is_told_no_position_that_was_judged_before(feed: tuple[MemoryLog, Hub]) -> None:
+    """As another process signals it, which has read the vehicle before it changed hands."""
+    log, hub = feed
+    sockets = {}
+    for name in ("dan", "eve", "office"):
+        label = "role:dispatcher" if name == "office" else f"user:{name}"
+        _, sockets[name] = begin(hub, view_of(rights=Rights(frozenset({"view_vehicles"}), frozenset({label}))))
+    as_of = hub.tail.seq
+    hub.signal(passing(position(1)), as_of=as_of)
+    hub.tail.offer(log.append(handed_over()))
+    hub.signal(passing(position(2), position(3, "v2")), as_of=as_of)
+    hub.signal(passing(position(4)), as_of=as_of + 7)  # judged by what has not come here yet
+    hub.flush()
+    assert [(one.event, json.loads(one.data).get("data", {}).get("n")) for one in sockets["dan"].seen][-3:] == [
+        ("removed", None),
+        ("vehicle_location", 3),
+        ("vehicle_location", 4),
+    ]
+    assert [one["data"]["n"] for one in sockets["office"].data("vehicle_location")] == [3, 4]
+    assert [event.tags for event in hub.newest.after(Seen(0))[0]] == [("vehicleID=v2",), ("vehicleID=v1",)]
+
+
+async def test_a_slow_reader_who_lost_the_vehicle_is_told_no_position_behind_that(feed: tuple[MemoryLog, Hub]) -> None:
+    log, hub = feed
+    socket = SlowSocket()
+    begin(hub, view_of(rights=Rights(frozenset({"view_vehicles"}), frozenset({"user:dan"}))), socket=socket)
+    await socket.take()  # the opening
+    hub.signal(passing(position(0)), as_of=0)
+    hub.flush()
+    hub.signal(passing(position(1), position(2, "v2")), as_of=0)
+    hub.tail.offer(log.append(handed_over()))
+    hub.flush()
+    await socket.take()
+    assert socket.count("removed") == 1
+    assert socket.places == [("v1", 0), ("v2", 2)]
+
+
+async def test_what_was_judged_before_the_window_begins_is_told_to_nobody(feed: tuple[MemoryLog, Hub]) -> None:
+    """Whether somebody was told something since is not known any more."""
+    log, hub = feed
+    _, socket = begin(hub, view_of(rights=DISPATCHER))
+    hub.tail.offer(log.append(*(handed_over(f"v{n}") for n in range(3))))
+    for _ in range(2):
+        hub.tail.window.give_up_oldest()
+    for as_of in (1, 2):
+        hub.signal(passing(position(as_of, "v9")), as_of=as_of)
+        hub.flush()
+    assert [one["data"]["n"] for one in socket.data("vehicle_location")] == [2]

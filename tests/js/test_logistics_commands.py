@@ -19,6 +19,8 @@ Yard = dict[Ref, Document]
 NAMES = [name_of(command) for command in LOGISTICS.commands]
 VINS = ["WDB9066331S123456", "VF1MA000064123457", "1HGCM82633A004352"]
 PLATES = ["B 101", "b-102", "ب ١٠٣"]
+SAME_PLATES = [*PLATES, "B\u200b\u2011101", "Ｂ102", "ب ۱۰۳", "O\u0308 ß\u00ad1", "Öss1"]
+"""As they may be typed: some of them are one plate."""
 POINT = {"type": "Point", "coordinates": [35.5, 33.9]}
 
 
@@ -52,7 +54,7 @@ def _case(rng: random.Random) -> tuple[Yard, str, dict[str, Any]]:
     fields: dict[str, Any] = {
         "vehicleID": rng.choice([vehicle, vehicle, None]) if name == "transport_orders.assignVehicle" else vehicle,
         "driverID": rng.choice([driver, None]), "userID": driver, "name": "N", "phone": rng.choice([None, "1"]),
-        "vin": rng.choice(VINS).lower(), "plateNumber": rng.choice(PLATES), "make": "MB", "model": "Vito",
+        "vin": rng.choice(VINS).lower(), "plateNumber": rng.choice(SAME_PLATES), "make": "MB", "model": "Vito",
         "fuelNorm": rng.choice(["8", "10.5"]), "transportOrderID": rng.choice(["T1", "T2", "T3", "T4"]),
         "customerID": "acme", "pickup": {"coordinates": [1.23456789, -0.5]}, "delivery": POINT,
         "price": rng.choice(["9", "12.5"]), "notes": rng.choice([None, "x"]),

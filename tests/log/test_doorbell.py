@@ -176,7 +176,7 @@ async def test_signals_reach_other_processes_and_not_the_own(
     async with Listener(one).listening() as own, Listener(other).listening() as far:
         await commit(one, texts("open"))
         await asyncio.gather(own.heard(1), far.heard(1))
-        await one.signal(TENANT, sent)
+        await one.signal(TENANT, sent, as_of=1)
 
         async def arrived() -> bool:
             return far.signals != []
@@ -184,6 +184,6 @@ async def test_signals_reach_other_processes_and_not_the_own(
         await until(arrived)
         head = (await commit(other, texts("later"))).events[-1].seq
         await own.heard(head)  # a stream keeps the order: the own signal would have been here by now
-    assert far.signals == [Signal(TENANT, tuple(sent))]
+    assert far.signals == [Signal(TENANT, tuple(sent), as_of=1)]
     assert own.signals == []
     assert (await one.ensure(TENANT)).head == 2

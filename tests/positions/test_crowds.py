@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from time import monotonic
 from typing import Any, cast
 
@@ -16,8 +17,9 @@ from sync_server.positions.intake import Intake
 from sync_server.positions.lane import MAX_WAITING
 from sync_server.positions.tracking import MAX_LOCATIONS, MAX_PER_S, MAX_UNDER_WAY, TRACKING_PATH, Tracking
 from sync_server.sockets.limits import SocketLimits
+from tests.access.credentials import ACCESS, bearer
 from tests.feed.conftest import Start
-from tests.positions.fleet import fleet
+from tests.positions.fleet import OFFICE, fleet
 from tests.positions.parts import HookedStore, intake, now_ms
 from tests.serving import Served
 from tests.sockets.client import closed_with, socket
@@ -111,6 +113,41 @@ async def test_what_is_too_much_of_one_client_waits_in_its_socket(served: Served
         holding.goes_on.set()
         assert [(await client.until("ack"))["id"] for _ in range(4)] == ["0", "1", "2", "3"]
     assert holding.most == MAX_UNDER_WAY
+
+
+async def test_messages_of_a_thousand_leave_room_for_those_of_others(start_sqlite: Start, store: HookedStore) -> None:
+    """One driver says more than there is room for, over many sockets; another one's are taken in, soon."""
+    async with start_sqlite(access=ACCESS) as served, AsyncExitStack() as sockets:
+        office, application = fleet(served, OFFICE), served.application
+        await office.vehicle("v1", driver="ann")
+        await office.http.aclose()
+        answers = asyncio.Event()
+        store.stored = answers.wait
+        takes = intake(served, store)
+        tracking = Tracking(takes, application.feed, application.event_log, wall_ms=now_ms)
+        assert application.sockets is not None
+        application.sockets.routes[TRACKING_PATH] = tracking.route(SocketLimits())
+        hogs = [
+            await sockets.enter_async_context(socket(served, TRACKING_PATH, headers=bearer("driver", sub="hog")))
+            for _ in range(MAX_WAITING // MAX_UNDER_WAY + 1)
+        ]
+        ann = await sockets.enter_async_context(socket(served, TRACKING_PATH, headers=bearer("driver", sub="ann")))
+        said = {"type": "vehicle_locations", "locations": [{"vehicleID": "v1", "lon": 1, "lat": 1}] * MAX_LOCATIONS}
+        for hog in hogs:
+            for number in range(2):
+                await hog.say(said | {"id": str(number)})
+        refused = [asyncio.ensure_future(hog.until("error")) for hog in hogs]
+        await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        assert {task.result()["code"] for task in refused if task.done()} == {"UNAVAILABLE"}
+        await ann.say(said | {"id": "ann's"})
+        await ann.say({"type": "ping"})
+        await ann.until("pong")  # what was said before waits now, or is refused
+        assert "error" not in ann.kinds
+        answers.set()
+        answer = await ann.until(lambda message: message.get("id") == "ann's")
+        assert (answer["type"], answer.get("locations")) == ("ack", MAX_LOCATIONS)
+        for task in refused:
+            task.cancel()
 
 
 async def test_what_is_said_before_leaving_is_taken_in(served: Served) -> None:

@@ -1,24 +1,27 @@
 """Vehicles that get another driver, or are no more, while a position of theirs is under way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
+from sync_core.domain.document import Ref
 from sync_core.problems import Unavailable
 from sync_server.access.caller import Caller
 from sync_server.access.rights import OPEN_RIGHTS
 from sync_server.feed.feed import Feed
 from sync_server.log.appender import Appender
+from sync_server.log.base import Bounds, DocumentPage, EventLog
 from sync_server.positions.base import Place
 from tests.access.credentials import ACCESS, bearer
 from tests.feed.conftest import Start
+from tests.fixtures import MongoDatabase
 from tests.positions.fleet import OFFICE, Fleet, fleet, logged
 from tests.positions.parts import HookedStore, intake, nothing
 from tests.positions.test_positions_live import next_lon, watching
-from tests.serving import Served
+from tests.serving import Served, mongodb_settings, serving
 
 TRACKER = Caller("default", "tracker", OPEN_RIGHTS)
 Step = Callable[[], Awaitable[None]]
@@ -35,10 +38,26 @@ class Silent:
         raise Unavailable("not now", retry_after_s=1)
 
 
+class Late:
+    """A log that lets *read* happen between what it reads and who is told that."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self._log = event_log
+        self.read: Step = nothing
+
+    async def ensure(self, tenant: str) -> Bounds:
+        return await self._log.ensure(tenant)
+
+    async def load(self, tenant: str, refs: Collection[Ref]) -> DocumentPage:
+        page = await self._log.load(tenant, refs)
+        await self.read()
+        return page
+
+
 class Mute:
     """A feed that reaches no other process."""
 
-    async def signal(self, tenant: str, events: object) -> None:
+    async def signal(self, tenant: str, events: object, *, as_of: int) -> None:
         raise Unavailable("not now", retry_after_s=1)
 
 
@@ -50,6 +69,12 @@ async def served(start: Start) -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def office(served: Served) -> AsyncIterator[Fleet]:
+    async with office_of(served) as office:
+        yield office
+
+
+@asynccontextmanager
+async def office_of(served: Served) -> AsyncIterator[Fleet]:
     """dan drives v1, eve v2; nobody v3."""
     made = fleet(served, OFFICE)
     await made.vehicle("v1", driver="dan")
@@ -86,6 +111,38 @@ async def test_a_position_is_told_to_those_whose_vehicle_it_is_once_it_is_stored
         store.stored = nothing
         await takes.report(TRACKER, [Place("v3", 3, 0, 2)])
         assert await next_lon(eves) == ("v1", 2, False)
+        assert await next_lon(dans) == ("v3", 3, False)
+
+
+async def test_who_was_told_that_the_vehicle_is_not_theirs_is_told_no_position_of_it(
+    served: Served, office: Fleet, store: HookedStore
+) -> None:
+    await hands_change_behind_the_look(served, office, store, readers_at=served)
+
+
+async def test_nor_by_another_process(mongodb_database: MongoDatabase, store: HookedStore) -> None:
+    settings = mongodb_settings(mongodb_database.uri, mongodb_database.name, access=ACCESS)
+    async with serving(settings) as here, serving(settings) as there, office_of(there) as office:
+        await hands_change_behind_the_look(here, office, store, readers_at=there)
+
+
+async def hands_change_behind_the_look(
+    served: Served, office: Fleet, store: HookedStore, *, readers_at: Served
+) -> None:
+    """*served* has looked whose the vehicle is; it changes hands, and the readers hear of that first."""
+    late = Late(served.application.event_log)
+    takes = intake(served, store, event_log=cast(EventLog, late))
+    for vehicle in ("v1", "v3"):
+        await takes.report(TRACKER, [Place(vehicle, 1, 0, 1)])
+
+    async def stored() -> None:
+        late.read = lambda: hand_over(office)
+
+    async with dan_and_eve(readers_at) as (dans, _):
+        store.stored = stored
+        await takes.report(TRACKER, [Place("v1", 2, 0, 2)])
+        store.stored = late.read = nothing
+        await takes.report(TRACKER, [Place("v3", 3, 0, 2)])
         assert await next_lon(dans) == ("v3", 3, False)
 
 

@@ -1,6 +1,7 @@
 """``/ws/tracking`` on each store: positions in and out over one socket."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.access.credentials import ACCESS, bearer, token
 from tests.feed.conftest import Start
 from tests.positions.fleet import OFFICE, Fleet, fleet
 from tests.serving import Served
-from tests.sockets.client import Client, refused, socket
+from tests.sockets.client import Client, closed_with, refused, socket
 
 PATH = "/ws/tracking"
 
@@ -88,6 +89,9 @@ async def test_a_gateway_says_many_at_once(served: Served, office: Fleet) -> Non
         ({"type": "vehicle_location", "vehicleID": "v1", "lon": 181, "lat": 0}, "INVALID_MESSAGE", "lon"),
         ({"type": "vehicle_location", "lon": 1, "lat": 0}, "INVALID_MESSAGE", "vehicleID"),
         ({"type": "vehicle_location", "vehicleID": "v9", "lon": 1, "lat": 0}, "NOT_FOUND", None),
+        ({"type": "vehicle_location", "vehicleID": "v" * 64, "lon": 1, "lat": 0}, "NOT_FOUND", None),
+        ({"type": "vehicle_location", "vehicleID": "v" * 65, "lon": 1, "lat": 0}, "INVALID_MESSAGE", "vehicleID"),
+        ({"type": "vehicle_location", "vehicleID": "v 1", "lon": 1, "lat": 0}, "INVALID_MESSAGE", "vehicleID"),
         ({"type": "vehicle_locations", "locations": [{"vehicleID": "v1"}]}, "INVALID_MESSAGE", "locations.0.lon"),
         ({"type": "vehicle_locations", "locations": [5]}, "INVALID_MESSAGE", "locations.0.vehicleID"),
         ({"type": "vehicle_locations", "locations": [{}] * 1001}, "INVALID_MESSAGE", None),
@@ -107,6 +111,30 @@ async def test_what_cannot_be_taken_is_told_and_the_socket_goes_on(
         assert error.get("id") == ("m7" if isinstance(message, dict) else None)
         await office.move("v1", 5)
         assert await position(client) == ("v1", 5)
+
+
+async def test_ids_of_a_megabyte_are_refused_and_spoil_nothing_that_comes_with_them(
+    served: Served, office: Fleet
+) -> None:
+    """More than a store takes in one question, if they were looked up."""
+    async with AsyncExitStack() as sockets:
+        huge, good = [
+            [await sockets.enter_async_context(socket(served, PATH)) for _ in range(count)] for count in (20, 1)
+        ]
+        for client in (*huge, *good):
+            await client.until("vehicle_locations")
+        said = {"type": "vehicle_location", "lon": 1, "lat": 1, "id": "m"}
+        for client in huge:
+            await client.say(said | {"vehicleID": "v" * 900_000})
+        await good[0].say(said | {"vehicleID": "v1"})
+        for client in huge:
+            error = await client.until("error")
+            assert (error["code"], error["errors"][0]["path"], len(str(error)) < 500) == (
+                "INVALID_MESSAGE", "vehicleID", True,
+            )  # fmt: skip
+        await good[0].until("ack")
+    reply = await office.call("POST", f"/vehicles/{'v' * 65}/location", {"lon": 1, "lat": 1})
+    assert (reply.status_code, reply.json()["errors"][0]["path"]) == (422, "vehicleID")
 
 
 async def test_rights_hold_on_the_socket(start: Start) -> None:
@@ -131,4 +159,10 @@ async def test_rights_hold_on_the_socket(start: Start) -> None:
         async with socket(served, PATH, headers=bearer("client", sub="acme")) as acme:
             error = await acme.ask({"type": "vehicle_location", "vehicleID": "v2", "lon": 9, "lat": 9})
             assert error["code"] == "FORBIDDEN"
+            await acme.say({"type": "connect"})
+            assert await closed_with(acme) == ("FORBIDDEN", 1008)
+        async with socket(served, PATH) as late:
+            await late.say({"type": "connect", "token": token("client", sub="acme")})
+            assert await closed_with(late) == ("FORBIDDEN", 1008)
+            assert "view_vehicles or drive" in late.seen[-1]["message"]
         await office.http.aclose()

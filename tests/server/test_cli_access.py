@@ -145,6 +145,11 @@ def test_what_the_configuration_does_not_know_is_refused(
     assert command("key", "list").out == command("user", "list").out == ""
 
 
+def test_a_binding_of_another_form_is_asked_for_by_example(command: Command, tmp_path: Path) -> None:
+    told = run("key", "new", "till", "--role", "viewer", "--bound", "tillID", cwd=tmp_path, status=1).stderr
+    assert "bound[0]: has to be KEY=ID, such as tillID=till-1; KEY is one of orderID," in " ".join(told.split())
+
+
 def test_an_unknown_key_cannot_be_revoked(command: Command) -> None:
     assert "There is no api key nothing" in command("key", "revoke", "nothing", fails=True).why
 

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from sync_core.problems import Forbidden
 from sync_server.sockets.origin import Origins
@@ -90,6 +91,17 @@ async def test_the_first_message_may_say_who_calls_where_the_protocol_lets_it(se
         assert (await client.ask(greeting))["type"] == "connect"
     async with socket(served, PATH, headers=bearer("viewer")) as client:
         assert await client.ask({"type": "x"}) == {"type": "x"}
+
+
+@pytest.mark.parametrize("said", [{"type": "ping"}, "no json", {"no": "type"}], ids=str)
+async def test_nothing_puts_off_saying_who_one_is(served: Served, said: object) -> None:
+    serve_at(served, echo, late=True, greeting_s=0.5)
+    async with socket(served, PATH) as client, asyncio.timeout(5):
+        with suppress(ConnectionClosed):
+            while True:
+                await client.ask(said)
+                await asyncio.sleep(0.1)  # the stranger's own rhythm: within the rate, and never silent for long
+        assert await client.end() == (1001, "no greeting for 0.5 s")
 
 
 async def test_a_token_that_runs_out_ends_the_socket(served: Served) -> None:

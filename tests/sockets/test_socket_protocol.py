@@ -99,6 +99,20 @@ async def test_a_refused_handshake_is_no_fault(start_sqlite: Start, caplog: pyte
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+async def test_who_speaks_another_version_is_told_which_one_is_spoken_here(
+    start_sqlite: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RFC 6455, 4.2.2 and 4.4."""
+    async with start_sqlite() as served:
+        serve_at(served, echo)
+        with pytest.raises(AssertionError, match=r"426 Upgrade Required.*Sec-WebSocket-Version: 13\\r"):
+            async with raw_socket(served.port, PATH, version=12):
+                pass
+        async with socket(served, PATH) as client:
+            assert (await client.ask({"type": "ping"}))["type"] == "pong"
+    assert [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []
+
+
 async def test_who_answers_no_ping_is_let_go(start_sqlite: Start) -> None:
     async def impatient(socket: Socket) -> None:
         await socket.accept()

@@ -1,6 +1,7 @@
 /** The dialogs of the vehicles' page: a vehicle, the drivers, and a transport order. */
 
 import { newId } from '../js/ids.js';
+import { barePlate } from '../js/logistics.js';
 import { el, outside } from './dom.js';
 import { choice, DECIMAL, field, isAmount, openForm, refuse } from './form.js';
 import { byName } from './shop.js';
@@ -8,10 +9,7 @@ import { plainDigits, plainNumber, t } from './words.js';
 
 const VIN = /^[A-HJ-NPR-Z0-9]{17}$/;
 const USER = /^\.*[A-Za-z0-9_-][A-Za-z0-9._@+:-]*$/;
-const BETWEEN = /[\s.\-_/·]+/g; // what makes no difference between two plates
 const ID_LENGTH = 7; // as of orders
-
-const bare = (plate) => plate.replace(BETWEEN, '').toUpperCase();
 
 /** A vehicle (null: a new one), and who drives it: one of those who drive no other. What is another now is sent. */
 export function openVehicleForm(shop, vehicle = null) {
@@ -29,7 +27,7 @@ export function openVehicleForm(shop, vehicle = null) {
   const submitted = () => {
     const filled = Object.fromEntries(Object.entries(fields).map(([name, { input }]) => [name, input.value.trim()]));
     Object.assign(filled, { vin: filled.vin.toUpperCase(), fuelNorm: plainNumber(filled.fuelNorm) });
-    if (taken((other) => bare(other.plateNumber) === bare(filled.plateNumber))) return refused(plate, t('road.form.taken'));
+    if (taken((other) => barePlate(other.plateNumber) === barePlate(filled.plateNumber))) return refused(plate, t('road.form.taken'));
     if (!VIN.test(filled.vin)) return refused(vin, t('road.form.noVin'));
     if (taken((other) => other.vin === filled.vin)) return refused(vin, t('road.form.taken'));
     if (!isAmount(norm, t('road.form.noNumber'))) return false;

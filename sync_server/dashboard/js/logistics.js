@@ -22,8 +22,16 @@ function put(docs, kind, document, changes = {}) {
 
 const hex = (text) => [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
-const marksOf = ({ vin, plateNumber }) =>
-  [`vin.${vin}`, `plate.${hex(plateNumber.replace(/[\s.\-_/·]+/g, '').toUpperCase())}`];
+const BETWEEN = /[\s.\-_/·\u034f\u2010-\u2015\ufe00-\ufe0f]+/g;
+
+/** What makes two plates the same, however they are written: the very characters that are seen. */
+export function barePlate(plate) {
+  const seen = plate.replace(/\p{Cf}/gu, '').replace(BETWEEN, '');
+  const text = seen.normalize('NFKC').toUpperCase().normalize('NFKC').replace(BETWEEN, '');
+  return text.replace(/[٠-٩۰-۹]/g, (digit) => String(digit.charCodeAt(0) & 15));
+}
+
+const marksOf = ({ vin, plateNumber }) => [`vin.${vin}`, `plate.${hex(barePlate(plateNumber))}`];
 
 const written = (wish) => given({
   ...wish, vin: wish.vin?.trim().toUpperCase(), plateNumber: wish.plateNumber?.trim(),
