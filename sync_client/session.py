@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sync_client.cart import Items, checked_items, merged
 from sync_client.collections import checked
@@ -35,6 +35,7 @@ from sync_core.domain import leaving
 from sync_core.domain.command import Command
 from sync_core.domain.items import Item
 from sync_core.domain.sessions import OrderSession, SessionStatus
+from sync_core.problems import FieldError
 
 __all__ = ["DEBOUNCE_S", "SESSION_KINDS", "Session"]
 
@@ -44,6 +45,8 @@ DEBOUNCE_S = 0.5
 """A change waits so long for others, to be written together with them."""
 RETRY_S = 5.0
 CLOSE_S = 0.2
+Choice = Literal["mine", "theirs", "both"]
+CHOICES = get_args(Choice)
 UNSAVED = (CacheUnwritable, OutboxFull, InvalidCommand)
 """Why a cart cannot be kept as it is."""
 
@@ -307,12 +310,14 @@ class Session:
 
     # -- conflicts and failures -------------------------------------------------------------------------
 
-    async def resolve(self, choice: Literal["mine", "theirs", "both"]) -> None:
+    async def resolve(self, choice: Choice) -> None:
         """Say what becomes of what is here and what is there; *both* keeps the lines of both.
 
-        Raises ClientError where there is nothing to resolve, InvalidCommand where both are too much together, and what
-        ``save`` raises.
+        Raises ClientError where there is nothing to resolve, InvalidCommand for another choice, and where both are too
+        much together, and what ``save`` raises.
         """
+        if choice not in CHOICES:
+            raise InvalidCommand("session.resolve", [FieldError("choice", f"has to be one of {', '.join(CHOICES)}")])
         carts, is_resolved = self._carts, False
         while not is_resolved:
             while self._saves.waiting:  # what comes behind the refused one has its answer soon
@@ -326,7 +331,7 @@ class Session:
         await self._saves.drop()
         self.stir()
 
-    def _resolve(self, choice: Literal["mine", "theirs", "both"]) -> None:
+    def _resolve(self, choice: Choice) -> None:
         saves = self._saves
         if saves.failure is None:
             raise ClientError("there is nothing to resolve")

@@ -250,6 +250,15 @@ async def test_whose_disk_was_full_and_takes_theirs_has_nothing_left_to_save(pat
         assert on_disk(path) == []
 
 
+async def test_only_a_choice_there_is_resolves(path: Path) -> None:
+    async with open_counter(path) as till:
+        await till.in_conflict()
+        before = till.cart.view
+        with pytest.raises(InvalidCommand, match=r"session\.resolve: choice: has to be one of mine, theirs, both"):
+            await till.cart.resolve("their")  # type: ignore[arg-type]
+        assert till.cart.view == before
+
+
 async def test_what_is_said_of_one_persons_cart_is_not_done_to_anothers(till: Counter, path: Path) -> None:
     await till.cart.open("bob", till="t")
     till.put_in("bobs")
