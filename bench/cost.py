@@ -24,6 +24,8 @@ BATCH, BATCHES_PER_S = 100, 100.0
 SINGLE_EVENTS_PER_S = 200.0
 TENANTS = 1000
 SETTLE_S = 2.0
+TENANTS_SETTLE_S = 10.0
+"""On MongoDB each new tenant is news to every process."""
 
 UNITS = {
     "idle process": "MB",
@@ -138,6 +140,7 @@ def _tenants(home: Path, log: Store, window_s: float) -> dict[str, float]:
         lines.write_text("".join(f" Authorization: Bearer {text}\n" for text in shown))
         with sync_server(place, log, config=TENANCY) as target, readers(target, TENANTS, lines=lines, i=1) as crowd:
             crowd.wait_for("CONNECTED")
+            time.sleep(TENANTS_SETTLE_S)
             taken[tenants] = _rests(target, window_s)
     (one_kb, one_share), (all_kb, all_share) = taken[1], taken[TENANTS]
     return {
