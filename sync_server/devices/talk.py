@@ -120,9 +120,11 @@ class CashierSockets:
     async def talk(self, socket: Socket) -> None:
         """One till, to its end. Raises Problem, SocketLost."""
         till = _Till(socket, self._dispatch, self._feed, self._log)
+        # Before the handshake is answered: whoever has its answer hears of everything from there on.
+        admission = await till.admission(None) if socket.is_identified else None
         await socket.accept()
-        if socket.is_identified:
-            await till.follow(None)
+        if admission is not None:
+            till.attach(admission)
         async for message in socket:
             try:
                 await till.take(message)
@@ -163,12 +165,12 @@ class _Till:
         self._socket.leave()  # or what happens meanwhile would come between
         self._client_id = hello.clientId or ""
         self._session = hello.session or _new_session(self._client_id)
-        admission = await self._admission(hello.cursor) if hello.cursor is not None else None
+        admission = await self.admission(hello.cursor) if hello.cursor is not None else None
         resume, devices = "resumed", _Devices()
         if admission is None or admission.begins.resume != "resumed":
             resume = "snapshot" if admission is None else "reset"
             cursor, devices = await self._devices()
-            admission = await self._admission(cursor)
+            admission = await self.admission(cursor)
         await self._socket.send(
             {
                 "type": "connected", "success": True, "message": "Connected to server", "timestamp": _now(),
@@ -182,18 +184,15 @@ class _Till:
             await asyncio.sleep(0)
         for device_id in devices.unreadable:
             await self._socket.error(UNREADABLE, unreadable_text(device_id), deviceId=device_id)
-        self._attach(admission)
+        self.attach(admission)
 
-    async def follow(self, cursor: str | None) -> None:
-        """Hear what happens from *cursor* on (None: from now). Raises Unavailable."""
-        self._attach(await self._admission(cursor))
-
-    async def _admission(self, cursor: str | None) -> Admission:
+    async def admission(self, cursor: str | None) -> Admission:
+        """To hear what happens from *cursor* on (None: from now). Raises Unavailable."""
         caller = self._socket.caller
         view = View(Sight(_EVENTS, caller.rights), self._session, caller)
         return await Admission.of(self._feed, FeedRequest(view, cursor, "", {}))
 
-    def _attach(self, admission: Admission) -> None:
+    def attach(self, admission: Admission) -> None:
         framing = MappedMessages(to_some if self._socket.caller.rights.bound else to_all)
         self._socket.attach(admission, framing, max_age_s=MAX_AGE_S)
 

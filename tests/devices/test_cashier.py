@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sync_server.feed.hub import Hub
 from tests.devices.tills import COLA, STAMP, about, greet, office, till
 from tests.feed.conftest import Start
 from tests.sockets.client import refused, socket
@@ -153,6 +154,34 @@ async def test_a_cursor_that_leads_nowhere_brings_all_devices(start: Start, curs
         assert (await client.next())["type"] == "device_created"
         connected = await greet(client, cursor=cursor)
         assert (connected["resume"], connected["devices"], client.seen[-1]["deviceId"]) == ("reset", 1, "pc1")
+
+
+async def test_who_has_the_answer_to_its_handshake_hears_of_everything_from_there_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as served, office(served) as shop:
+        hub, asked, may_go_on = served.application.feed.hub, asyncio.Event(), asyncio.Event()
+
+        async def slow_hub(tenant: str) -> Hub:
+            asked.set()
+            await may_go_on.wait()
+            return await hub(tenant)
+
+        async def first_told() -> str:
+            async with socket(served, "/ws") as client:
+                opened.set()
+                return str((await client.next())["deviceId"])
+
+        opened = asyncio.Event()
+        monkeypatch.setattr(served.application.feed, "hub", slow_hub)
+        listening = asyncio.create_task(first_told())
+        await asked.wait()
+        await shop.create("before")
+        assert not opened.is_set(), "where it begins is not known yet"
+        may_go_on.set()
+        await opened.wait()
+        await shop.create("after")
+        assert await listening == "after"
 
 
 async def test_a_till_goes_on_with_its_own_session_without_an_echo(start: Start) -> None:
