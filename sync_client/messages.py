@@ -8,7 +8,7 @@ none of these is an event that nobody will understand, to be kept aside.
 import json
 from typing import Any
 
-from sync_core.cursor import Cursor, MalformedCursor
+from sync_core.cursor import is_cursor
 from sync_core.events import CONTROL_EVENTS
 from sync_core.sse import ServerSentEvent
 
@@ -39,7 +39,7 @@ class MessageDecoder:
         if message is None:
             return [ServerSentEvent("message", text, self.last_event_id)]
         kind, given = message.get("eventType"), message.get("id")
-        if isinstance(given, str) and _is_cursor(given):
+        if isinstance(given, str) and is_cursor(given):
             self.last_event_id = given
         if kind is None and "data" not in message:
             return []
@@ -64,11 +64,3 @@ def _object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None
-
-
-def _is_cursor(text: str) -> bool:
-    try:
-        Cursor.parse(text)
-    except MalformedCursor:
-        return False
-    return True

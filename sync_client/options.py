@@ -11,7 +11,7 @@ from sync_client.attempts import HandlerPolicy
 from sync_client.errors import ConfigurationError
 from sync_client.intake import Resync
 from sync_client.states import Policy
-from sync_core.cursor import EARLIEST, NOW, Cursor, MalformedCursor
+from sync_core.cursor import EARLIEST, NOW, is_cursor
 from sync_core.filters import Filter
 from sync_core.problems import InvalidRequest
 
@@ -77,7 +77,7 @@ class Options:
             object.__setattr__(self, "replica", tuple(self.replica))
         if not self.client_name.strip() or len(self.client_name) > 100 or not self.client_name.isprintable():
             faults.append("client_name: 1 to 100 printable characters")
-        if self.start not in (NOW, EARLIEST) and not _is_cursor(self.start):
+        if self.start not in (NOW, EARLIEST) and not is_cursor(self.start):
             faults.append('start: "now", "earliest" or a cursor')
         for name, low, high in (
             ("max_reconnect_attempts", 1, 1000),
@@ -131,11 +131,3 @@ def cache_path(base_url: str, options: Options) -> Path:
 def outbox_path(base_url: str, options: Options) -> Path:
     """The file of the commands that wait; beside the cache."""
     return cache_path(base_url, options).with_suffix(".outbox.sqlite")
-
-
-def _is_cursor(text: str) -> bool:
-    try:
-        Cursor.parse(text)
-    except MalformedCursor:
-        return False
-    return True

@@ -8,7 +8,7 @@ code compares cursors of the same epoch by seq. Source: protocol.md 1.
 import re
 from dataclasses import dataclass
 
-__all__ = ["EARLIEST", "NOW", "Cursor", "MalformedCursor", "epoch_from_bytes"]
+__all__ = ["EARLIEST", "NOW", "Cursor", "MalformedCursor", "epoch_from_bytes", "is_cursor"]
 
 EARLIEST = "earliest"
 """Sentinel: from the oldest event that is still there."""
@@ -41,6 +41,11 @@ class Cursor:
 
     def __str__(self) -> str:
         return f"{self.epoch}.{self.seq}"
+
+
+def is_cursor(text: str) -> bool:
+    """Whether *text* writes a cursor; a sentinel is none."""
+    return _CURSOR.fullmatch(text) is not None
 
 
 def epoch_from_bytes(random: bytes) -> str:

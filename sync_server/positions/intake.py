@@ -163,7 +163,8 @@ class Intake:
                     await asyncio.sleep(BATCH_S)
                 await self._take(tenant, lane.take(MAX_BATCH))
         finally:
-            lane.task = None
+            # Without an await since it was seen empty: nothing was added. A tenant that says nothing has none.
+            self._lanes.pop(tenant, None)
             _refuse(lane.take(len(lane)), _closing())
 
     async def _take(self, tenant: str, reports: Sequence[Report]) -> None:

@@ -176,9 +176,11 @@ async def test_who_has_the_answer_to_its_handshake_hears_of_everything_from_ther
         monkeypatch.setattr(served.application.feed, "hub", slow_hub)
         listening = asyncio.create_task(first_told())
         await asked.wait()
-        await shop.create("before")
-        assert not opened.is_set(), "where it begins is not known yet"
-        may_go_on.set()
+        try:
+            await shop.create("before")
+            assert not opened.is_set(), "where it begins is not known yet"
+        finally:
+            may_go_on.set()
         await opened.wait()
         await shop.create("after")
         assert await listening == "after"

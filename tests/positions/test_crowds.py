@@ -24,6 +24,7 @@ from tests.positions.parts import HookedStore, intake, now_ms
 from tests.serving import Served
 from tests.sockets.client import closed_with, socket
 from tests.sockets.raw import raw_socket, text
+from tests.streams import eventually
 
 HOG, ANN = (Caller("default", name, OPEN_RIGHTS) for name in ("hog", "ann"))
 
@@ -55,6 +56,14 @@ async def test_who_says_too_much_is_refused_and_keeps_nobody_waiting(served: Ser
     assert sum(message.done() for message in messages) <= len(refused) + 1
     await asyncio.gather(*messages, return_exceptions=True)
     assert [place.at_ms for place in await store.all("default")] == [5000]
+
+
+async def test_a_tenant_that_has_said_all_keeps_nothing_in_memory(served: Served, store: HookedStore) -> None:
+    takes = intake(served, store)
+    for begin in (1, 2):  # what comes later is taken in as well
+        await takes.report(ANN, places(1, begin=begin))
+        await eventually(lambda: not takes._lanes)
+    assert [place.at_ms for place in await store.all("default")] == [2]
 
 
 @pytest.mark.alone
