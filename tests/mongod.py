@@ -331,6 +331,9 @@ class Node:
         """SIGSTOP: connections stay open and nothing answers, as when a machine hangs. Ended by cont()."""
         self._signal(signal.SIGSTOP)
         self._frozen = True
+        # One thread takes the signal and stops the others; on a busy machine they answer until it gets its turn.
+        if sys.platform == "linux" and not _poll(self._stands_still, timeout_s=START_TIMEOUT_S):
+            raise MongodError(f"{self.address} did not stop within {START_TIMEOUT_S} s of SIGSTOP")
 
     def cont(self) -> None:
         """SIGCONT: goes on where stop_signal() froze it; an old primary takes itself for one for a moment."""
@@ -360,6 +363,14 @@ class Node:
         if self._process is None or not self.running:
             raise MongodError(f"{self.address} is down: no {number.name} for it")
         self._process.send_signal(number)
+
+    def _stands_still(self) -> bool:
+        """Whether all threads are stopped. A thread that ends meanwhile is not asked."""
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if (thread / "stat").read_text().rpartition(")")[2].split()[0] not in "Tt":
+                    return False
+        return True
 
     def _log_end(self) -> str:
         logs = [path for path in (self.directory / "output.log", self.log_path) if path.exists()]
