@@ -89,7 +89,6 @@ async def open_application(settings: Settings) -> AsyncIterator[Application]:
             registry=registry,
             settings=FeedSettings(**settings.feed.model_dump()),
             metrics=metrics,
-            is_writing=appender.is_writing,
         )
         accounts = None
         if settings.access.mode == "required":

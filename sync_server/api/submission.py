@@ -184,19 +184,20 @@ def _all_faults(registry: EventRegistry, raw: list[Any], prefix: str) -> list[Fi
 
 def _content_faults(registry: EventRegistry, given: EventInput, path: str) -> list[FieldError]:
     """What the event's type has against it."""
-    where = path_of(path, ("eventType",))
-    if given.eventType in CONTROL_EVENTS:
-        return [FieldError(where, f"{given.eventType} is raised by the feed itself")]
     event_type = registry.get(given.eventType)
-    if event_type is None:
-        return [FieldError(where, f"unknown event type {given.eventType}; add it to [events] custom")]
-    if not event_type.publishable:
-        return [FieldError(where, f"{given.eventType} tells what a command did; only commands make it")]
-    try:
-        event_type.data.model_validate(given.data)
-    except ValidationError as exc:
-        return faults_of(exc, prefix=path_of(path, ("data",)))
-    return []
+    if given.eventType in CONTROL_EVENTS:
+        against = f"{given.eventType} is raised by the feed itself"
+    elif event_type is None:
+        against = f"unknown event type {given.eventType}; add it to [events] custom"
+    elif not event_type.publishable:
+        against = f"{given.eventType} tells what a command did; only commands make it"
+    else:
+        try:
+            event_type.data.model_validate(given.data)
+        except ValidationError as exc:
+            return faults_of(exc, prefix=path_of(path, ("data",)))
+        return []
+    return [FieldError(path_of(path, ("eventType",)), against)]
 
 
 def _item(

@@ -63,7 +63,6 @@ class Feed:
         registry: EventRegistry,
         settings: FeedSettings,
         metrics: Metrics,
-        is_writing: Callable[[str], bool],
         domain: Domain = DOMAIN,
     ) -> None:
         self.settings = settings
@@ -76,7 +75,6 @@ class Feed:
         self._table = AccessTable(registry, domain)
         self._turns = Turns()
         self._memory = Memory(window_bytes=settings.window_bytes)
-        self._is_writing = is_writing
         self._hubs: dict[str, Hub] = {}
         self._opening: dict[str, asyncio.Task[Hub]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -156,7 +154,6 @@ class Feed:
             metrics=self.metrics,
             turns=self._turns,
             spawn=self.spawn,
-            is_writing=self._is_writing,
         )
         self._hubs[tenant] = hub
         # Between reading the bounds and now an own commit may have passed by.

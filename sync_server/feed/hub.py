@@ -80,7 +80,6 @@ class Hub:
         metrics: Metrics,
         turns: Turns,
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
-        is_writing: Callable[[str], bool],
     ) -> None:
         self.tenant = tenant
         self.settings = settings
@@ -105,7 +104,6 @@ class Hub:
             memory=memory,
             metrics=metrics,
             spawn=spawn,
-            is_writing=is_writing,
             arrived=self._spread,
             restarted=self._restart,
         )

@@ -30,7 +30,6 @@ __all__ = ["Tail"]
 FOLLOW_LIMIT = 1000
 FOLLOW_RETRY_S = 0.2
 FUTURE_PATIENCE_S = 2.0
-OWN_COMMIT_GRACE_S = 0.002
 
 log = structlog.get_logger("sync_server.feed")
 
@@ -48,7 +47,6 @@ class Tail:
         memory: Memory,
         metrics: Metrics,
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
-        is_writing: Callable[[str], bool],
         arrived: Callable[[list[FeedEvent]], None],
         restarted: Callable[[Reset], None],
     ) -> None:
@@ -57,7 +55,6 @@ class Tail:
         self._table = table
         self._memory = memory
         self._metrics = metrics
-        self._is_writing = is_writing
         self._arrived = arrived
         self._restarted = restarted
         self._now = asyncio.get_running_loop().time
@@ -133,20 +130,8 @@ class Tail:
     # -- what others wrote --------------------------------------------------------------------------
 
     def ring(self, head: int | None = None) -> None:
-        """Somebody may have written, up to *head* if that is known: read on.
-
-        Most bells are echoes of what this process is committing and will be offered in a moment; those are
-        waited for, or every commit would be read back.
-        """
-        if head is not None and head <= self.seq:
-            return
-        if head is not None and self._is_writing(self.tenant):
-            asyncio.get_running_loop().call_later(OWN_COMMIT_GRACE_S, self._ring_if_behind, head)
-        else:
-            self._bell.set()
-
-    def _ring_if_behind(self, head: int) -> None:
-        if head > self.seq:
+        """Somebody may have written, up to *head* if that is known: read on."""
+        if head is None or head > self.seq:
             self._bell.set()
 
     async def _follow(self) -> None:

@@ -155,10 +155,6 @@ class Appender:
             task.add_done_callback(self._tasks.discard)
         return lane
 
-    def is_writing(self, tenant: str) -> bool:
-        """Whether a group of *tenant* is being committed now."""
-        return tenant in self._lanes
-
     async def aclose(self) -> None:
         """Accept nothing more and finish what waits; bounded by the deadline. Idempotent."""
         self._closed = True
@@ -225,7 +221,21 @@ class Appender:
         # A member that waited long behind others still gets one honest try, within its caller's grace.
         deadline_s = max(min(w.deadline_s for w in waiting), loop.time() + GRACE_S / 2)
         group = Group(uuid4(), [w.write for w in waiting])
+        try:
+            return await self._try(tenant, group, deadline_s)
+        except Exception as exc:  # noqa: BLE001 - what is to be repeated is decided there
+            # Only now are the means for it made: they cost more than all else that is done here for a group.
+            return await self._repeat(tenant, group, deadline_s, first_failure=exc)
+
+    async def _repeat(self, tenant: str, group: Group, deadline_s: float, *, first_failure: Exception) -> Committed:
+        loop = asyncio.get_running_loop()
+        failures = [first_failure]
         other_errors = 0
+
+        async def attempt() -> Committed:
+            if failures:
+                raise failures.pop()
+            return await self._try(tenant, group, deadline_s)
 
         def passing(error: BaseException) -> bool:
             nonlocal other_errors
@@ -240,14 +250,14 @@ class Appender:
             reraise=True,
         )
         try:
-            async for attempt in retrying:
-                with attempt:
-                    return await self._log.transact(tenant, group, now_ms=self.wall_ms(), deadline_s=deadline_s)
+            return await retrying(attempt)
         except Exception as exc:
             if group.doubtful is not None:
                 raise CommitUnknown(f"Whether it was written could not be found out: {exc}") from exc
             raise
-        raise AssertionError("unreachable: tenacity returns or raises")
+
+    async def _try(self, tenant: str, group: Group, deadline_s: float) -> Committed:
+        return await self._log.transact(tenant, group, now_ms=self.wall_ms(), deadline_s=deadline_s)
 
     def _fail_all(self, group: list[_Waiting], error: Exception) -> None:
         for waiting in group:

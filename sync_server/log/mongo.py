@@ -204,7 +204,15 @@ class MongoLog:
         await self._ready()
         try:
             async with translated(), self._sessions.using(tenant) as session:
-                committed = await commit_group(self._db, session, tenant, group, now_ms=now_ms, deadline_s=deadline_s)
+                committed = await commit_group(
+                    self._db,
+                    session,
+                    tenant,
+                    group,
+                    process_id=self._sessions.process_id,
+                    now_ms=now_ms,
+                    deadline_s=deadline_s,
+                )
         except NoHead as exc:
             await self.ensure(tenant)
             raise TransientFailure(f"The log of tenant {tenant!r} was just made.") from exc

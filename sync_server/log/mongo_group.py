@@ -30,6 +30,12 @@ class NoHead(TransientFailure):
     """The tenant has no log yet."""
 
 
+def commit_mark(process_id: str, group: Group) -> str:
+    """What a head says of its last commit. It begins with the process, and is another one for each group, so that
+    a change stream shows it each time."""
+    return f"{process_id} {group.id.hex}"
+
+
 async def begin(session: Any) -> None:
     """Start a transaction."""
     await settle(
@@ -38,12 +44,12 @@ async def begin(session: Any) -> None:
 
 
 async def commit_group(
-    db: Any, session: Any, tenant: str, group: Group, *, now_ms: int, deadline_s: float
+    db: Any, session: Any, tenant: str, group: Group, *, process_id: str, now_ms: int, deadline_s: float
 ) -> Committed:
-    """Commit *group* once. Raises NoHead, CommitUnknown, and what the driver raises."""
+    """Commit *group* once, as process *process_id*. Raises NoHead, CommitUnknown, and what the driver raises."""
     await begin(session)
     try:
-        committed = await _body(db, session, tenant, group, now_ms)
+        committed = await _body(db, session, tenant, group, process_id, now_ms)
     except BaseException:
         # An exception of ours would leave the transaction, and with it the head's lock, open.
         with suppress(PyMongoError):
@@ -57,13 +63,14 @@ async def commit_group(
     return committed
 
 
-async def _body(db: Any, session: Any, tenant: str, group: Group, now_ms: int) -> Committed:
+async def _body(db: Any, session: Any, tenant: str, group: Group, process_id: str, now_ms: int) -> Committed:
     """Everything between the start of the transaction and its commit."""
     reserve = group.reserve
+    by = commit_mark(process_id, group)
     head = await db["heads"].find_one_and_update(
         {"_id": tenant},
         # `groups` makes it a write even where nothing is reserved: $inc by 0 alone would be no lock.
-        {"$inc": {"seq": reserve, "groups": 1}, "$max": {"time_ms": now_ms}},
+        {"$inc": {"seq": reserve, "groups": 1}, "$max": {"time_ms": now_ms}, "$set": {"by": by}},
         session=session,
         return_document=ReturnDocument.AFTER,
     )
@@ -82,7 +89,8 @@ async def _body(db: Any, session: Any, tenant: str, group: Group, now_ms: int) -
     plan, read = await _decide(db, session, tenant, group, view)
     used = view.next_seq - 1 - before
     if used != reserve:
-        await db["heads"].update_one({"_id": tenant}, {"$inc": {"seq": used - reserve}}, session=session)
+        fewer = {"$inc": {"seq": used - reserve}, "$set": {"by": f"{by} fewer"}}
+        await db["heads"].update_one({"_id": tenant}, fewer, session=session)
     await _write(db, session, tenant, group, plan, read)
     return Committed(head["epoch"], plan.events, plan.results)
 

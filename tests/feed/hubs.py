@@ -210,7 +210,6 @@ async def hub_on(
             metrics=Metrics(CollectorRegistry()),
             turns=Turns(),
             spawn=spawn,
-            is_writing=lambda _tenant: False,
         )
     finally:
         for task in tasks:

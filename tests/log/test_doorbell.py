@@ -11,7 +11,7 @@ from sync_server.log.mongo_driver import Driver
 from sync_server.log.records import Reach, StoredEvent
 from tests.fixtures import MongoDatabase
 from tests.log.conftest import OpenMongo, rounds
-from tests.log.writes import PATIENCE_S, TENANT, commit, note, texts, until
+from tests.log.writes import PATIENCE_S, TENANT, commit, note, submission, texts, until
 from tests.mongod import ReplicaSet
 
 
@@ -75,6 +75,24 @@ async def test_every_commit_of_another_process_rings(
             await commit(writing, texts("x"))
             await listener.heard(head)
     assert listener.bells >= 100
+
+
+async def test_commits_of_the_own_process_do_not_ring(
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
+) -> None:
+    """Not those of less than was reserved either, nor a repeated one."""
+    one, other = await open_two(open_mongo, mongodb_database, driver)
+    keyed = submission(note("known"), key="k")
+    async with Listener(one).listening() as listener:
+        await commit(other, texts("first"))
+        await listener.heard(1)
+        bells = listener.bells
+        for _ in range(5):
+            await commit(one, texts("x"))
+            await commit(one, keyed)
+        head = (await commit(other, texts("last"))).events[-1].seq
+        await listener.heard(head)
+    assert (head, listener.bells) == (8, bells + 1)
 
 
 async def test_no_commit_is_missed_after_the_first_bell(
@@ -175,7 +193,9 @@ async def test_signals_reach_other_processes_and_not_the_own(
     ]
     async with Listener(one).listening() as own, Listener(other).listening() as far:
         await commit(one, texts("open"))
-        await asyncio.gather(own.heard(1), far.heard(1))
+        await far.heard(1)
+        await commit(other, texts("open"))
+        await own.heard(2)
         await one.signal(TENANT, sent, as_of=1)
 
         async def arrived() -> bool:
@@ -186,4 +206,4 @@ async def test_signals_reach_other_processes_and_not_the_own(
         await own.heard(head)  # a stream keeps the order: the own signal would have been here by now
     assert far.signals == [Signal(TENANT, tuple(sent), as_of=1)]
     assert own.signals == []
-    assert (await one.ensure(TENANT)).head == 2
+    assert (await one.ensure(TENANT)).head == 3
