@@ -151,6 +151,6 @@ class Courier:
         return machine.state is State.CONNECTED or (machine.state is State.POLLING and not machine.poll_failures)
 
     async def _post(self, command: PendingCommand) -> Reply:
-        return await self._driver.command(
+        return await self._driver.plain.command(
             command.command.method, command.path, body=command.body(), key=command.key, guard=command.guard
         )

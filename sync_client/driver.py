@@ -19,8 +19,6 @@ from sync_client.errors import (
     CursorLost,
     NetworkFailed,
     RequestFailed,
-    ServerBusy,
-    Unauthorized,
 )
 from sync_client.failures import FAILED, signal_of
 from sync_client.guard import LoopGuard, SleepDetector
@@ -29,10 +27,10 @@ from sync_client.logs import get_logger
 from sync_client.machine import step
 from sync_client.messages import MessageDecoder
 from sync_client.notes import Sink, Taken
-from sync_client.plain import through
+from sync_client.plain import PlainRequests
 from sync_client.states import Activity, Do, Effect, Happening, Machine, Policy, Signal, State
 from sync_client.tokens import Tokens
-from sync_client.transport import REQUEST_TIMEOUT_S, Reply, Stream, Transport
+from sync_client.transport import Stream, Transport
 from sync_client.websocket import MessageStream, SocketTransport
 from sync_core.paths import POLL_PATH, STREAM_PATH
 from sync_core.sse import SSEDecoder, SSEEventTooLarge
@@ -85,6 +83,7 @@ class Driver:
         self._policy = policy
         self._limits = limits
         self.breaker = breaker
+        self.plain = PlainRequests(transport, tokens=tokens, breaker=breaker, token_s=limits.token_s)
         self._params = dict(params)
         self._stream_path = stream_path
         self._stream_method = stream_method
@@ -102,14 +101,19 @@ class Driver:
         self._queue: list[Happening] = []
         self._stepping = False
         self._refusal = "not let in"
-        self._round_trip_s = 0.0
         self._held_until_s = 0.0
         self._ticker: asyncio.Task[None] | None = None
         self.machine = Machine()
         self.counts = DriverCounts()
-        self.last_byte_s: float | None = None
+        self._stream_byte_s: float | None = None
         self.last_error = ""
         self.errors: list[tuple[float, str]] = []
+
+    @property
+    def last_byte_s(self) -> float | None:
+        """When the server was last heard (monotonic)."""
+        heard_s = [at_s for at_s in (self._stream_byte_s, self.plain.answered_s) if at_s is not None]
+        return max(heard_s, default=None)
 
     # -- signals ----------------------------------------------------------------------------------------
 
@@ -272,7 +276,7 @@ class Driver:
         if not self._guard.allows(self._sink.cursor, now_s=now_s()):
             self._report(activity, Signal.SPINNING)
             return
-        await self._ensure_token()
+        await self.plain.ensure_token()
         loop = asyncio.get_running_loop()
         first_byte_s = self._first_byte_s()
         try:
@@ -312,7 +316,7 @@ class Driver:
     def _first_byte_s(self) -> float | None:
         if self._limits.first_byte_s is None:
             return None
-        return self._limits.first_byte_s + self._limits.first_byte_round_trips * self._round_trip_s
+        return self._limits.first_byte_s + self._limits.first_byte_round_trips * self.plain.round_trip_s
 
     async def _read(
         self,
@@ -332,7 +336,7 @@ class Driver:
         try:
             async with aclosing(stream.chunks()) as chunks:
                 async for chunk in chunks:
-                    self.last_byte_s = loop.time()
+                    self._stream_byte_s = loop.time()
                     events = decoder.feed(chunk)
                     if events or decoder.last_event_id != sink.cursor:
                         deadline.reschedule(None)  # what the cache takes is not the server's silence
@@ -405,19 +409,6 @@ class Driver:
         if self._is_current(activity):
             self.signal(Signal.CONSUMER_BEHIND, source=activity)
 
-    async def _ensure_token(self) -> None:
-        """Fetch the first token. Raises ServerBusy: a provider that fails is tried again like a server."""
-        if self._tokens.needs_fetching:
-            await self._renewed_token()
-
-    async def _renewed_token(self) -> None:
-        """Ask the provider. Raises ServerBusy."""
-        try:
-            async with asyncio.timeout(self._limits.token_s):
-                await self._tokens.renew()
-        except Exception as exc:
-            raise ServerBusy(f"token provider: {type(exc).__name__}") from exc
-
     async def _poll(self) -> None:
         """One page."""
         if self.breaker.retry_in_s:
@@ -435,7 +426,7 @@ class Driver:
         if wait_s:
             params["wait"] = f"{wait_s:.3f}"
         try:
-            page = await self._request(POLL_PATH, params)
+            page = await self.plain.get(POLL_PATH, params)
         except CursorLost as exc:
             await self._sink.lose_cursor(exc.document)
             self.note_error(f"poll: {exc}")
@@ -453,23 +444,8 @@ class Driver:
 
     async def _plain(self) -> None:
         """A request that no proxy has a reason to hold back, beside a stream that stays silent."""
-        await self._request(POLL_PATH, {"limit": "1"})
+        await self.plain.get(POLL_PATH, {"limit": "1"})
         self._report(Activity.PLAIN, Signal.PLAIN_ANSWERED)
-
-    async def _request(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """A plain request through the breaker. Raises RequestFailed."""
-        await self._ensure_token()
-        started_s = now_s()
-        wait_s = float(params.get("wait", 0))
-        page = await through(
-            self.breaker,
-            lambda: self._transport.get_json(path, params=params, token=self._tokens.current, wait_s=wait_s),
-            within_s=REQUEST_TIMEOUT_S + wait_s,
-        )
-        if not params.get("wait"):
-            self._round_trip_s = min(now_s() - started_s, 5.0)
-        self.last_byte_s = asyncio.get_running_loop().time()
-        return page
 
     async def _renew(self) -> None:
         """Another token."""
@@ -488,31 +464,12 @@ class Driver:
     async def request(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
         """For the program: a plain GET through the same breaker. Raises RequestFailed."""
         try:
-            return await self._request(path, params)
+            return await self.plain.get(path, params)
         except BreakerOpen:
             raise
         except RequestFailed as exc:
             self.note_error(str(exc))
             raise
-
-    async def command(self, method: str, path: str, *, body: bytes | None, key: str, guard: int | None) -> Reply:
-        """A command, through the same breaker; once more with another token after a 401. Raises RequestFailed."""
-        await self._ensure_token()
-        token = self._tokens.current
-
-        def send() -> Awaitable[Reply]:
-            return self._transport.command(
-                method, path, body=body, key=key, guard=guard, token=self._tokens.current
-            )  # fmt: skip
-
-        try:
-            return await through(self.breaker, send, within_s=REQUEST_TIMEOUT_S)
-        except Unauthorized:
-            if self._tokens.current == token:
-                await self._renewed_token()
-            if self._tokens.current == token:
-                raise
-        return await through(self.breaker, send, within_s=REQUEST_TIMEOUT_S)
 
     # -- the clock --------------------------------------------------------------------------------------
 

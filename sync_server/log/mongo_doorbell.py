@@ -5,7 +5,8 @@ It says "look", and is never a cursor: a bell that is missed is caught by pollin
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import structlog
@@ -18,6 +19,9 @@ from sync_server.log.mongo_rows import event_of, event_row
 from sync_server.log.records import StoredEvent
 
 __all__ = ["Doorbell"]
+
+BATCH_INTERVAL_S = 0.005
+"""Under load changes are asked for at most this often; the first one after a quiet moment comes at once."""
 
 log = structlog.get_logger("sync_server.mongo")
 
@@ -50,38 +54,50 @@ class Doorbell:
         while True:
             try:
                 await self._ready()
-                async with await self._watch() as stream:
-                    yield Bell(None)  # whatever happened while there was no stream
-                    pause_s = 0.05
-                    while stream.alive:
-                        change = await stream.try_next()
-                        check_cancelled()
-                        if change is not None:
-                            yield self._wakeup(change)
+                async with aclosing(self._batches()) as batches:
+                    async for batch in batches:
+                        pause_s = 0.05
+                        for wakeup in batch:
+                            yield wakeup
             except (PyMongoError, LogError) as exc:
                 check_cancelled()
                 log.debug("change_stream_reopens", error=str(exc)[:200])
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
 
-    async def _watch(self) -> Any:
-        """A stream over commits and signals that misses none made after this call began."""
+    async def _batches(self) -> AsyncGenerator[list[Bell | Signal]]:
+        """What a change stream brings: each time all there is. Ends when the server ends it.
+
+        By commands and not by the driver's own object, which hands out changes one by one: most of what a change
+        costs is the question for it, and so they are asked for together.
+        """
+        async with await settle(self._db.client.start_session(causal_consistency=False)) as session:
+            cursor = await self._open(session)
+            yield [Bell(None), *map(self._wakeup, cursor["firstBatch"])]  # whatever happened while there was no stream
+            while cursor["id"]:
+                more = {"getMore": cursor["id"], "collection": "$cmd.aggregate", "maxTimeMS": 1000}
+                cursor = (await self._db.command(more, session=session))["cursor"]
+                check_cancelled()
+                if cursor["nextBatch"]:
+                    yield [*map(self._wakeup, cursor["nextBatch"])]
+                    await asyncio.sleep(BATCH_INTERVAL_S)
+
+    async def _open(self, session: Any) -> dict[str, Any]:
+        """The cursor of a change stream over commits and signals that misses none made after this call began."""
         # Open-then-read and read-then-open both missed commits; the operation time of a majority read does not.
         reply = await self._db.command(
             {"find": "meta", "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
         )
-        return await settle(
-            self._db.watch(
-                [
-                    {"$match": {"$or": self._of_others()}},
-                    {"$project": {"ns.coll": 1, "documentKey._id": 1, "updateDescription.updatedFields.seq": 1,
-                                  "fullDocument.tenant": 1, "fullDocument.events": 1,
-                                  "fullDocument.as_of": 1}},
-                ],
-                start_at_operation_time=reply["operationTime"],
-                max_await_time_ms=1000,
-            )
-        )  # fmt: skip
+        pipeline = [
+            {"$changeStream": {"startAtOperationTime": reply["operationTime"]}},
+            {"$match": {"$or": self._of_others()}},
+            {"$project": {"ns.coll": 1, "documentKey._id": 1, "updateDescription.updatedFields.seq": 1,
+                          "fullDocument.tenant": 1, "fullDocument.events": 1, "fullDocument.as_of": 1}},
+        ]  # fmt: skip
+        reply = await self._db.command({"aggregate": 1, "pipeline": pipeline, "cursor": {}}, session=session)
+        check_cancelled()
+        cursor: dict[str, Any] = reply["cursor"]
+        return cursor
 
     def _of_others(self) -> list[dict[str, Any]]:
         """Conditions that changes meet which are not this process's own: each commit of its own would wake it again,
