@@ -9,6 +9,7 @@ Source: protocol.md 2.1, architecture.md (the hub).
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -62,6 +63,8 @@ class Tail:
         """When the log was last seen to hold nothing that is not in here (monotonic): the age of the data."""
         self._begin_epoch(bounds)
         self._bell = asyncio.Event()
+        self._told: float = 0
+        """The seq up to which there is something to be read, as far as that is known; inf where it is not."""
         self._refreshing: asyncio.Task[Bounds | None] | None = None
         self._back_since_s: float | None = None
         self._following = spawn(self._follow())
@@ -109,8 +112,8 @@ class Tail:
         elif self._contradicts(events[0]):
             log.error("log_went_back", tenant=self.tenant, tail=self.seq, head=events[-1].seq)
             self._restart(Bounds(self.epoch, min(self.floor, events[-1].seq), events[-1].seq), Reset.FUTURE)
-        elif events[-1].seq > self.seq:
-            self._bell.set()
+        else:
+            self.ring(events[-1].seq)
 
     def _contradicts(self, stored: StoredEvent) -> bool:
         """Whether readers were shown another event with the seq of this one, which was committed now."""
@@ -132,6 +135,7 @@ class Tail:
     def ring(self, head: int | None = None) -> None:
         """Somebody may have written, up to *head* if that is known: read on."""
         if head is None or head > self.seq:
+            self._told = max(self._told, math.inf if head is None else head)
             self._bell.set()
 
     async def _follow(self) -> None:
@@ -140,8 +144,9 @@ class Tail:
         while True:
             await self._bell.wait()
             self._bell.clear()
+            told, self._told = self._told, 0
             try:
-                while await self._read_on():
+                while await self._read_on() and self.seq < told:
                     pass
             except LogError as exc:
                 pause_s = FOLLOW_RETRY_S
@@ -155,7 +160,7 @@ class Tail:
                 failing = False
                 continue
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-            self._bell.set()
+            self.ring()
 
     async def _read_on(self) -> bool:
         """One page from the tail on; whether there may be more."""
@@ -230,8 +235,7 @@ class Tail:
             self._was_read()
         self._back_since_s = None
         self.floor = max(self.floor, bounds.floor)
-        if bounds.head > self.seq:
-            self._bell.set()
+        self.ring(bounds.head)
 
     def _went_back(self, bounds: Bounds) -> None:
         """The log ends before what was shown: restored without a new epoch, if that is so for long.

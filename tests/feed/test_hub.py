@@ -135,6 +135,21 @@ async def test_bounds_that_were_asked_for_before_an_own_commit_are_no_step_back(
         assert on.hub.tail.seq == 8
 
 
+async def test_a_bell_that_says_how_far_costs_one_read(tmp_path: Path) -> None:
+    async with bench(tmp_path) as on:
+        socket = on.read()
+        for head in (1, 3, 6):
+            await on.write(head - on.hub.tail.seq)
+            on.hub.tail.ring(head)
+            await eventually(lambda head=head: on.hub.flushed == head)
+        await eventually(lambda: socket.count("status_update") == 6)
+        await on.event_log.bounds([TENANT])  # behind a read too many, on the same thread
+        assert on.sample("sync_log_reads_total", purpose="follow") == 3
+        await on.write(1)
+        on.hub.tail.ring()
+        await eventually(lambda: socket.count("status_update") == 7)
+
+
 async def test_a_tail_that_was_overtaken_by_the_floor_resets_its_readers_once(tmp_path: Path) -> None:
     async with bench(tmp_path, events=5) as on:
         socket = on.read()
