@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import plots
+from bench import goals, plots
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -69,7 +69,7 @@ def shown(value: Any) -> str:
     """A cell: figures with three digits that count."""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return goals.shown(value)
 
 
 def section(name: str) -> str:
@@ -99,7 +99,7 @@ def main() -> None:
         "the generator the other.\n"
     )
     names = [name for name in COLUMNS if (RESULTS / f"{name}.json").exists()]
-    PAGE.write_text("\n\n".join([head.rstrip(), *map(section, names)]) + "\n", encoding="utf-8")
+    PAGE.write_text("\n\n".join([head.rstrip(), goals.section(), *map(section, names)]) + "\n", encoding="utf-8")
     print(PAGE)
 
 

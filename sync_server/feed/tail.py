@@ -258,3 +258,4 @@ class Tail:
         self.window.close()
         self._begin_epoch(bounds)
         self._restarted(reason)
+        self.ring()  # an own commit to the new one may have been offered before *bounds* were known here

@@ -1,7 +1,8 @@
 """The hub by itself: what time brings to its readers, and what it makes of a log that is not as expected."""
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sync_server.feed.clock import ADVANCE_SEQS
@@ -11,7 +12,7 @@ from sync_server.feed.reader import Reader
 from sync_server.feed.tail import FUTURE_PATIENCE_S
 from sync_server.feed.window import FeedEvent
 from sync_server.log.base import Bounds
-from tests.feed.hubs import Socket, bench, view_of
+from tests.feed.hubs import MemoryLog, Socket, bench, hub_on, view_of
 from tests.log.writes import TENANT, commit, note, submission
 from tests.streams import eventually
 
@@ -133,6 +134,29 @@ async def test_bounds_that_were_asked_for_before_an_own_commit_are_no_step_back(
         await eventually(observed_long_enough)
         assert socket.count("reset") == 0
         assert on.hub.tail.seq == 8
+
+
+async def test_an_own_commit_to_a_new_epoch_is_not_left_out() -> None:
+    """It comes while the log is being looked at, and what is found there is from before it."""
+
+    class SlowLog(MemoryLog):
+        answering = asyncio.Event()
+
+        async def bounds(self, tenants: Collection[str]) -> dict[str, Bounds]:
+            found = await super().bounds(tenants)
+            await self.answering.wait()
+            return found
+
+    event_log = SlowLog()
+    async with hub_on(event_log, Bounds(event_log.epoch, 0, 0)) as hub:
+        event_log.epoch = "e2"
+        event_log.append(note(), note())
+        looking = hub.tail.look()
+        await asyncio.sleep(0)
+        hub.tail.offer(event_log.append(note()))
+        event_log.answering.set()
+        await looking
+        await eventually(lambda: (hub.tail.epoch, hub.tail.seq) == ("e2", 3))
 
 
 async def test_a_bell_that_says_how_far_costs_one_read(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import cast
+from typing import Any, cast
+
+import pytest
+from pymongo import MongoClient
 
 from sync_server.log.base import Bell, EventLog, Signal
+from sync_server.log.mongo_doorbell import Doorbell
 from sync_server.log.mongo_driver import Driver
 from sync_server.log.records import Reach, StoredEvent
 from tests.fixtures import MongoDatabase
-from tests.log.conftest import OpenMongo, rounds
+from tests.log.conftest import FailPoint, OpenMongo, rounds
 from tests.log.writes import PATIENCE_S, TENANT, commit, note, submission, texts, until
 from tests.mongod import ReplicaSet
 
@@ -80,7 +84,7 @@ async def test_every_commit_of_another_process_rings(
 async def test_commits_of_the_own_process_do_not_ring(
     open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
 ) -> None:
-    """Not those of less than was reserved either, nor a repeated one."""
+    """Nor those that write less than was reserved, here since their key is known."""
     one, other = await open_two(open_mongo, mongodb_database, driver)
     keyed = submission(note("known"), key="k")
     async with Listener(one).listening() as listener:
@@ -98,7 +102,7 @@ async def test_commits_of_the_own_process_do_not_ring(
 async def test_no_commit_is_missed_after_the_first_bell(
     open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
 ) -> None:
-    """Motor opens its stream only when it is first asked, which is after that."""
+    """As soon as it has rung for the first time, nothing is missed."""
     listening, writing = await open_two(open_mongo, mongodb_database, driver)
     for _ in range(10):
         async with aclosing(cast("AsyncGenerator[Bell | Signal]", listening.wakeups())) as wakeups:
@@ -181,6 +185,109 @@ async def test_the_doorbell_reopens_by_itself(lone_mongod: ReplicaSet, open_mong
             await until(writable)
         head = (await commit(writing, texts("z"))).events[-1].seq
         await listener.heard(head)
+
+
+@pytest.mark.parametrize("failure", [{"closeConnection": True}, {"errorCode": 11602}, {"errorCode": 43}])
+async def test_a_stream_that_breaks_goes_on_where_it_was(
+    open_mongo: OpenMongo,
+    mongodb_database: MongoDatabase,
+    driver: Driver,
+    fail_point: FailPoint,
+    failure: dict[str, Any],
+) -> None:
+    """Of a commit that is missed the next bell tells; a signal would be gone."""
+    listening, writing = await open_two(open_mongo, mongodb_database, driver)
+    sent = 0
+    async with Listener(listening).listening() as listener:
+        await commit(writing, texts("open"))
+        await listener.heard(1)
+        for _ in range(3):
+            await fail_point.set("getMore", times=1, **failure)
+            for _ in range(30):
+                sent += 1
+                await writing.signal(TENANT, [StoredEvent(0, sent, *note(str(sent)))])
+                await asyncio.sleep(0.01)
+
+            async def all_arrived(sent: int = sent) -> bool:
+                return len(listener.signals) >= sent
+
+            await until(all_arrived)
+    assert [signal.events[0].time_ms for signal in listener.signals] == list(range(1, sent + 1))
+
+
+async def test_a_stream_that_cannot_go_on_where_it_was_begins_anew(
+    open_mongo: OpenMongo,
+    mongodb_database: MongoDatabase,
+    driver: Driver,
+    fail_point: FailPoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listening, writing = await open_two(open_mongo, mongodb_database, driver)
+    opened: list[bool] = []
+    open_stream = Doorbell._open
+
+    async def opening(doorbell: Doorbell, session: Any, after: Any) -> dict[str, Any]:
+        opened.append(after is not None)
+        return await open_stream(doorbell, session, after)
+
+    monkeypatch.setattr(Doorbell, "_open", opening)
+    async with Listener(listening).listening() as listener:
+        await commit(writing, texts("open"))
+        await listener.heard(1)
+        await fail_point.set("getMore", times=1, closeConnection=True)
+        await listener.heard((await commit(writing, texts("x"))).events[-1].seq)
+        await fail_point.set("getMore", times=1, errorCode=286)  # ChangeStreamHistoryLost
+        await listener.heard((await commit(writing, texts("y"))).events[-1].seq)
+        await commit(writing, texts("z"))
+
+        async def opened_again() -> bool:
+            return len(opened) >= 3
+
+        await until(opened_again)
+    assert opened == [False, True, False]
+
+
+async def test_streams_that_are_left_take_nothing_on_the_server(
+    lone_mongod: ReplicaSet, open_mongo: OpenMongo, driver: Driver
+) -> None:
+    listening, writing = await open_two(open_mongo, MongoDatabase(lone_mongod.uri, f"left_{driver}"), driver)
+    with MongoClient[dict[str, Any]](lone_mongod.uri) as client:
+
+        async def cursors() -> int:
+            status = await asyncio.to_thread(client.admin.command, "serverStatus")
+            return int(status["metrics"]["cursor"]["open"]["total"])
+
+        before = await cursors()
+        for _ in range(3):
+            async with aclosing(cast("AsyncGenerator[Bell | Signal]", listening.wakeups())) as wakeups:
+                await anext(wakeups)
+            async with Listener(listening).listening() as listener:
+                head = (await commit(writing, texts("x"))).events[-1].seq
+                await listener.heard(head)
+
+        async def closed() -> bool:
+            return await cursors() <= before
+
+        await until(closed)
+
+
+async def test_a_commit_of_less_than_was_reserved_rings_with_its_end(
+    open_mongo: OpenMongo, mongodb_database: MongoDatabase, driver: Driver
+) -> None:
+    listening, writing = await open_two(open_mongo, mongodb_database, driver)
+    heads: list[int | None] = []
+    async with aclosing(cast("AsyncGenerator[Bell | Signal]", listening.wakeups())) as wakeups:
+        assert await anext(wakeups) == Bell(None)
+        await commit(writing, submission(note("known"), key="k"))
+        for number in range(2, 12):
+            # The second member writes nothing, so that two are reserved for one.
+            await commit(writing, texts(str(number)), submission(note("known"), key="k"))
+            async with asyncio.timeout(PATIENCE_S):
+                while not heads or (heads[-1] or 0) < number:
+                    wakeup = await anext(wakeups)
+                    assert isinstance(wakeup, Bell)
+                    heads.append(wakeup.head)
+    assert max(head or 0 for head in heads) == 11
 
 
 async def test_signals_reach_other_processes_and_not_the_own(
