@@ -4,6 +4,7 @@ A goal is judged by the results that lie in ``results/``, never by hand.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Goal:
     """*seen* are the figures that were *asked* for, of which each has to be at least (or, with *at_most*, at most)
-    *bound*. *why* is told where it is not reached."""
+    *bound*; NaN for one that was not measured. *why* is told where it is not reached."""
 
     what: str
     asked: str
@@ -29,7 +30,9 @@ class Goal:
 
     @property
     def reached(self) -> bool:
-        return all(value <= self.bound if self.at_most else value >= self.bound for value in self.seen)
+        return bool(self.seen) and all(
+            value <= self.bound if self.at_most else value >= self.bound for value in self.seen
+        )
 
 
 PUBLISH_WHY = (
@@ -48,8 +51,15 @@ LATENCY_WHY = (
 
 
 def goals() -> list[Goal]:
-    """All of them, from the results."""
-    return [*_fan_out(), *_latency(), *_readers(), *_filters(), *_publishing(), *_workers(), *_gzip(), *_soak()]
+    """All of them, of the benches that have left a result."""
+    found: list[Goal] = []
+    for name, of in {
+        "fanout": _fan_out, "latency": _latency, "connect": _connect, "storm": _storm, "filters": _filters,
+        "publish": _publishing, "workers": _workers, "compression": _gzip, "soak": _soak,
+    }.items():  # fmt: skip
+        if (RESULTS / f"{name}.json").exists():
+            found += of()
+    return found
 
 
 def section() -> str:
@@ -74,7 +84,7 @@ def _fan_out() -> Iterable[Goal]:
 
     def seen(load: str, server: str) -> tuple[float, ...]:
         of = {row["readers"]: row[ratio] for row in rows if row["load"] == load and row["server"] == server}
-        return tuple(of[count] for count in counts if count in of)
+        return tuple(of.get(count, math.nan) for count in counts)
 
     at = f"x at {' / '.join(f'{count:,}' for count in counts)} readers"
     for server, bound, why in (
@@ -98,10 +108,13 @@ def _latency() -> Iterable[Goal]:
         yield Goal(name, asked, (ours[figure],), nchan[figure], at_most=True, why=LATENCY_WHY)
 
 
-def _readers() -> Iterable[Goal]:
+def _connect() -> Iterable[Goal]:
     ours = _one("connect", server="ours")
     yield Goal("10,000 idle readers: kB each", "≤ 14", (ours["kB/reader"],), 14, at_most=True)
     yield Goal("10,000 readers connect: seconds", "≤ 3", (ours["connect s"],), 3, at_most=True)
+
+
+def _storm() -> Iterable[Goal]:
     storms = _rows("storm")
     stores = " / ".join(row["store"] for row in storms)
     took_s = tuple(row["seconds"] for row in storms)
@@ -131,8 +144,8 @@ def _publishing() -> Iterable[Goal]:
         ):
             name = f"publishing, durable, {store}, {kind}: events/s"
             yield Goal(name, f"≥ {asked[kind]:,}", (rows[best]["events/s"],), asked[kind])
-            if at_half in rows:
-                yield Goal("the same at half of that: p99 ms", "< 20", (rows[at_half]["p99 ms"],), 20, at_most=True)
+            p99_ms = rows[at_half]["p99 ms"] if at_half in rows else math.nan
+            yield Goal("the same at half of that: p99 ms until the answer", "< 20", (p99_ms,), 20, at_most=True)
 
 
 def _workers() -> Iterable[Goal]:
@@ -149,7 +162,8 @@ def _gzip() -> Iterable[Goal]:
         none, shared = (_one("compression", stream=stream, load=load) for stream in ("none", "shared gzip"))
         for figure in ("bytes/delivery", "us CPU/delivery"):
             name = f"shared gzip, {load}: {figure}"
-            yield Goal(name, f"≤ {shown(none[figure])} without", (shared[figure],), none[figure] * 1.05, at_most=True)
+            asked = f"≤ 1.05 x {shown(none[figure])}, which is without"
+            yield Goal(name, asked, (shared[figure],), none[figure] * 1.05, at_most=True)
 
 
 def _soak() -> Iterable[Goal]:
@@ -173,4 +187,6 @@ def _one(name: str, **wanted: object) -> Row:
 
 def shown(value: float) -> str:
     """A figure with three digits that count."""
+    if math.isnan(value):
+        return "not measured"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

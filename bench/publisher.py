@@ -42,6 +42,8 @@ class Caller:
     sock: socket.socket
     number: int
     sent_ns: int = 0
+    due_ns: int = 0
+    """When it was to be sent: with a rate, and all callers waiting, that is earlier."""
     answer: bytes = b""
 
 
@@ -123,6 +125,7 @@ def _drive(
         while idle and to_send > 0 and (not options.rate or now_s >= due_s):
             caller = idle.popleft()
             caller.answer, caller.sent_ns = b"", time.monotonic_ns()
+            caller.due_ns = round(due_s * 1e9) if options.rate else caller.sent_ns
             send(caller, min(options.batch, to_send))
             to_send -= options.batch
             # Late by more than a second: do not make up for it in a burst.
@@ -148,7 +151,7 @@ def _request_head(options: argparse.Namespace, token: str | None) -> bytes:
 
 
 def _receive(caller: Caller) -> int | None:
-    """The nanoseconds since the request, once its answer is complete."""
+    """The nanoseconds since the request was due, once its answer is complete."""
     piece = caller.sock.recv(262144)
     if not piece:
         raise SystemExit("the server closed the connection")
@@ -161,7 +164,7 @@ def _receive(caller: Caller) -> int | None:
     _, _, rest = head.lower().partition(b"content-length:")
     if len(body) < int(rest.partition(b"\r\n")[0]):
         return None
-    return time.monotonic_ns() - caller.sent_ns
+    return time.monotonic_ns() - caller.due_ns
 
 
 def _cpu_s() -> float:
