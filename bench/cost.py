@@ -4,7 +4,8 @@ Each figure is a difference, so that what the process needs anyway is in none of
 - *reader*: memory of idle readers by their number, and what they take of a CPU (heartbeats), less an idle server's.
 - *delivery*: CPU of the same events to many readers less that to few, by the deliveries between.
 - *event*: CPU of events that nobody reads, published singly by one caller, and in batches.
-- *commit of another process*: CPU of a process on the same log that publishes nothing, with and without a reader.
+- *commit of another process*: CPU of a process on the same log that publishes nothing, with and without a reader; and
+  of one that hears of 2,000 heads a second that change, as with as many small tenants on one cluster.
 - *tenant*: memory and CPU of idle readers each in a tenant of its own, less that of as many in one.
 """
 
@@ -12,6 +13,8 @@ import argparse
 import time
 from pathlib import Path
 from typing import Any
+
+from pymongo import MongoClient, UpdateOne
 
 from bench import report
 from bench.audiences import token
@@ -23,6 +26,7 @@ EVENTS_PER_S = 20.0
 BATCH, BATCHES_PER_S = 100, 100.0
 SINGLE_EVENTS_PER_S = 200.0
 TENANTS = 1000
+COMMITS_PER_S, COMMITS_AT_ONCE = 2000, 20
 SETTLE_S = 2.0
 TENANTS_SETTLE_S = 10.0
 """On MongoDB each new tenant is news to every process."""
@@ -38,6 +42,7 @@ UNITS = {
     "event in a batch, mongod": "us CPU",
     "commit of another process, read here": "us CPU",
     "commit of another process, not read here": "us CPU",
+    "commit of another process, among 2,000/s": "us CPU",
     "idle tenant, memory": "kB",
     "idle tenant, CPU": "us/s",
 }
@@ -52,7 +57,7 @@ def main() -> None:
             for name in options.stores:
                 figures: dict[str, float] = {}
                 with store(name) as log:
-                    for part in (_events, _deliveries, _others, _idle, _tenants):
+                    for part in (_events, _deliveries, _others, _many_others, _idle, _tenants):
                         home = directory / f"{name}-{number}-{part.__name__}"
                         home.mkdir()
                         figures |= part(home, log, options.window)
@@ -117,6 +122,33 @@ def _others(home: Path, log: Store, window_s: float) -> dict[str, float]:
                 (used["server"] - share * figures["window_s"]) / figures["events"] * 1e6
             )
     return found
+
+
+def _many_others(home: Path, log: Store, window_s: float) -> dict[str, float]:
+    if log.uri is None:
+        return {}
+    with sync_server(home, log) as target, MongoClient[dict[str, Any]](log.uri) as client:
+        _, share = _rests(target, window_s)
+        heads = client["bench"]["heads"]
+        names = [f"many{number}" for number in range(TENANTS)]
+        heads.insert_many(
+            {"_id": name, "tenant": name, "epoch": "e", "seq": 0, "floor": 0, "time_ms": 0, "groups": 0}
+            for name in names
+        )
+        time.sleep(SETTLE_S)
+        before = target.process.usage()
+        sent = 0
+        while (elapsed_s := time.monotonic() - before.at_s) < window_s:
+            if sent < elapsed_s * COMMITS_PER_S:
+                changed = [names[(sent + n) % TENANTS] for n in range(COMMITS_AT_ONCE)]
+                heads.bulk_write([UpdateOne({"_id": name}, {"$inc": {"seq": 1}}) for name in changed], ordered=False)
+                sent += COMMITS_AT_ONCE
+            else:
+                time.sleep(0.001)
+        after = target.process.usage()
+        heads.delete_many({"_id": {"$in": names}})
+    used_s = after.cpu_s - before.cpu_s - share * (after.at_s - before.at_s)
+    return {"commit of another process, among 2,000/s": used_s / sent * 1e6}
 
 
 def _idle(home: Path, log: Store, window_s: float) -> dict[str, float]:
