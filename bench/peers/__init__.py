@@ -1,7 +1,8 @@
 """The servers that ours is measured beside, each set up as its users would, one process on the server's CPU.
 
 All take an event by ``POST /publish`` and send it to every reader. What they are made of is fetched on first use:
-nginx with nchan and Redis by apt, ``ws`` by npm, the Python ones into an environment of their own (bench/build).
+nginx with nchan and Redis by apt, ``ws`` by npm, Mercure by Go, the Python ones into an environment of their own
+(bench/build).
 """
 
 import contextlib
@@ -86,12 +87,32 @@ def flask_socketio(directory: Path) -> Iterator[Target]:
         yield Target("peer", port, path, process, opening=SOCKET_IO_HELLO)
 
 
+@contextlib.contextmanager
+def mercure(directory: Path) -> Iterator[Target]:
+    """Mercure's hub as a library, in memory only."""
+    binary, source = BUILD / "mercure", FILES / "mercure"
+    if not binary.exists() or binary.stat().st_mtime < (source / "main.go").stat().st_mtime:
+        go = shutil.which("go", path=os.environ.get("PATH", "") + ":/usr/local/go/bin")
+        if go is None:
+            raise BenchError("There is no Go, which Mercure is built with")
+        built = subprocess.run(
+            [go, "build", "-o", binary, "."], cwd=source, capture_output=True, text=True, check=False
+        )
+        if built.returncode:
+            raise BenchError(f"Mercure could not be built: {built.stderr.strip()[-500:]}")
+    port = free_port()
+    with _running([binary, str(port)], directory, "mercure") as process:
+        answering(f"http://127.0.0.1:{port}/", process)
+        yield Target("peer", port, "/.well-known/mercure?topic=orders", process)
+
+
 PEERS: dict[str, Callable[[Path], AbstractContextManager[Target]]] = {
     "nchan": nchan,
     "node-ws": node_ws,
     "fastapi-ws": fastapi_ws,
     "sse-starlette": sse_queue,
     "flask-socketio": flask_socketio,
+    "mercure": mercure,
 }
 """By the name that tables give them."""
 
