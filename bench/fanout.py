@@ -59,7 +59,7 @@ def main() -> None:
     notes += report.limits(rows)
     report.show("Fan-out: server on one CPU, readers and publisher on the other; medians", rows, notes=notes)
     named = {" ".join(map(str, what)): figures for what, figures in rounds.items()}
-    print(report.save("fanout", rows=rows, rounds=named, notes=notes))
+    print(report.save(options.name, rows=rows, rounds=named, notes=notes))
 
 
 def _run(kind: str, load: str, count: int, home: Path, window_s: float) -> dict[str, float]:
@@ -118,6 +118,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=list(LOADS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="fanout", help="of the result, results/NAME.json")
     parser.add_argument("--window", type=float, default=3.0, help="seconds measured per run")
     return parser.parse_args()
 
