@@ -43,7 +43,7 @@ class Publish:
 
         Raises Problem.
         """
-        items = await parse_submission(self._registry, body, principal=principal, client_id=client_id)
+        items = parse_submission(self._registry, body, principal=principal, client_id=client_id)
         logged = [item for item in items if item.delivery is not Delivery.EPHEMERAL]
         receipts: Iterator[Receipt] = iter(())
         if once is not None:

@@ -4,7 +4,6 @@ The body is parsed once, every event is validated against its type, and what wil
 once for all readers. Source: protocol.md 3.
 """
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ from sync_server.log.records import OUTCOME_TTL_MS, NewEvent, Outcome, OutcomeKe
 __all__ = ["MAX_EVENTS", "Item", "Receipt", "Submission", "parse_submission"]
 
 MAX_EVENTS = 1000
-AT_ONCE = 100
-"""After so many the others have their turn: 1,000 in one go would keep them waiting, readers and commits, for 10 ms."""
 
 _events = TypeAdapter(list[EventInput])
 
@@ -97,10 +94,8 @@ class Submission:
         return Decision(events, outcomes, tuple(receipts))
 
 
-async def parse_submission(
-    registry: EventRegistry, body: bytes, *, principal: str, client_id: str | None
-) -> list[Item]:
-    """The events in the JSON *body* (one, or ``{"events": [...]}``), checked and rendered. Of many, some at a time.
+def parse_submission(registry: EventRegistry, body: bytes, *, principal: str, client_id: str | None) -> list[Item]:
+    """The events in the JSON *body* (one, or ``{"events": [...]}``), checked and rendered.
 
     Raises InvalidRequest, Unprocessable or TooLarge with every fault found, up to 20, and its path.
     """
@@ -114,14 +109,10 @@ async def parse_submission(
     else:
         raw, prefix = [document], ""
     try:
-        inputs: list[EventInput] = []
-        for begin in range(0, len(raw), AT_ONCE):
-            if begin:
-                await asyncio.sleep(0)
-            inputs += _events.validate_python(raw[begin : begin + AT_ONCE])
+        inputs = _events.validate_python(raw)
     except ValidationError:
         raise _refused(_all_faults(registry, raw, prefix)) from None
-    return await _items(registry, inputs, raw, prefix=prefix, principal=principal, client_id=client_id)
+    return _items(registry, inputs, raw, prefix=prefix, principal=principal, client_id=client_id)
 
 
 def _batch(document: dict[str, Any]) -> list[Any]:
@@ -135,7 +126,7 @@ def _batch(document: dict[str, Any]) -> list[Any]:
     raise Unprocessable("The batch cannot be accepted.", errors=tuple(faults[:MAX_FAULTS]))
 
 
-async def _items(
+def _items(
     registry: EventRegistry,
     inputs: list[EventInput],
     raw: list[Any],
@@ -148,8 +139,6 @@ async def _items(
     faults: list[FieldError] = []
     keys: set[str] = set()
     for index, given in enumerate(inputs):
-        if index and index % AT_ONCE == 0:
-            await asyncio.sleep(0)
         path = path_of(prefix, (index,))
         faults += _content_faults(registry, given, path)
         if given.key is not None:
