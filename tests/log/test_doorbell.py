@@ -92,11 +92,13 @@ async def test_commits_of_the_own_process_do_not_ring(
         await commit(other, texts("first"))
         while await anext(wakeups) != Bell(TENANT, 1):
             pass  # that the tenant was made may be told as well
+        # Asked for meanwhile: of changes that are fetched together only the last bell would be seen.
+        following = asyncio.ensure_future(anext(wakeups))
         for _ in range(5):
             await commit(one, texts("x"))
             await commit(one, keyed)
         await commit(other, texts("last"))
-        assert await anext(wakeups) == Bell(TENANT, 8)
+        assert await following == Bell(TENANT, 8)
 
 
 async def test_no_commit_is_missed_after_the_first_bell(
