@@ -164,17 +164,32 @@ async def test_a_crowd_comes_back_spread_out_when_the_server_restarts(own_shop: 
         await asyncio.gather(*(client.start() for client in clients))
         await asyncio.gather(*(client.wait_for(State.CONNECTED, timeout_s=60) for client in clients))
         before = len(own_shop.proxy.stream_requests)
-        lost_s: list[float] = []
+        waits_s: list[float] = []
+        due_s: list[float] = []
+
+        def note(client: SyncClient) -> None:
+            wait_s = client.health.next_retry_s
+            assert wait_s is not None
+            waits_s.append(wait_s)
+            due_s.append(time.monotonic() + wait_s)
+
         for client in clients:
-            client.on_state_change(lambda change: lost_s.append(time.monotonic()))
+            client.on_state_change(
+                lambda change, client=client: note(client) if change.after is State.RECONNECTING else None
+            )
         # The network goes for all of them in the same instant, which is the worst case.
         own_shop.proxy.cut_all()
         await eventually(lambda: len(own_shop.proxy.stream_requests) >= before + count, within_s=60)
         await asyncio.gather(*(client.wait_for(State.CONNECTED, timeout_s=60) for client in clients))
-        arrivals = [request.at_s - lost_s[0] for request in own_shop.proxy.stream_requests[before : before + count]]
-        histogram = [sum(tenth / 10 <= at < (tenth + 1) / 10 for at in arrivals) for tenth in range(10)]
-        assert max(histogram[:10]) < count / 3, histogram
-        assert sum(1 for bucket in histogram if bucket > count / 40) >= 6, histogram
+        # What they chose is judged, not when they came: 300 clients and the proxy share this process, and a slow
+        # machine has them come later. That none comes sooner than it chose is judged by when they came.
+        assert len(waits_s) == count
+        histogram = [sum(tenth / 10 <= wait_s < (tenth + 1) / 10 for wait_s in waits_s) for tenth in range(10)]
+        assert sum(histogram) == count, max(waits_s)
+        assert min(histogram) > 0, histogram
+        assert max(histogram) < count / 5, histogram
+        arrivals_s = [request.at_s for request in own_shop.proxy.stream_requests[before : before + count]]
+        assert all(came >= due - 0.005 for came, due in zip(sorted(arrivals_s), sorted(due_s), strict=True))
         await asyncio.to_thread(own_shop.server.kill)
         await asyncio.to_thread(own_shop.server.start)
         await asyncio.gather(*(client.wait_for(State.CONNECTED, timeout_s=90) for client in clients))
