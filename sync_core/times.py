@@ -16,11 +16,16 @@ NO_TIME = "a time is ISO 8601 text with an offset, such as 2026-11-20T10:30:00+0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@lru_cache(maxsize=512)  # all events of one commit share their time
 def iso_from_ms(time_ms: int) -> str:
     """``iso_from_ms(1763634600123) == "2025-11-20T10:30:00.123Z"``. Raises OverflowError beyond the years 1 to 9999."""
+    seconds, ms = divmod(time_ms, 1000)
+    return f"{_iso_from_s(seconds)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=512)  # most moments that are told lie close together
+def _iso_from_s(seconds: int) -> str:
     # Not strftime: its %Y has as many digits as the C library likes.
-    return (_EPOCH + timedelta(milliseconds=time_ms)).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def ms_from_datetime(moment: datetime) -> int:

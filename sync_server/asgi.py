@@ -1,7 +1,7 @@
 """The ASGI application: its outermost layer, which does what every response needs.
 
 An id, headers, errors as problem documents; it asks the guard who calls, and serves the event stream itself, on the
-ASGI server's own ``send``; everything else goes through Starlette's router.
+ASGI server's own ``send``, and what is published to it; everything else goes through Starlette's router.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
@@ -28,6 +28,7 @@ from sync_server.api.publish import Publish
 from sync_server.api.routing import merged
 from sync_server.api.webhooks import WEBHOOKS_PREFIX
 from sync_server.dashboard.pages import ASSETS_PREFIX, PAGE_PATH
+from sync_server.feed.connection import answer
 from sync_server.feed.feed import Feed
 from sync_server.feed.poll import Poll
 from sync_server.feed.stream import EventStream
@@ -77,7 +78,7 @@ class Application:
         self.sockets = sockets
         self._stream = EventStream(feed)
         self.routes: tuple[BaseRoute, ...] = (
-            # GET and HEAD are listed for the answer to other methods; the stream never gets here.
+            # For the answer to other methods, and the reference: the three listed never get here.
             Route(STREAM_PATH, publish.__call__, methods=["GET", "HEAD", "POST"]),
             Route(POLL_PATH, Poll(feed).__call__),
             *routes,
@@ -109,6 +110,9 @@ class Application:
             elif scope["path"] == STREAM_PATH and scope["method"] in ("GET", "HEAD"):
                 with self._guard.stream(scope):
                     await self._stream(scope, admitted, send, begin=begin)
+            elif scope["path"] == STREAM_PATH and scope["method"] == "POST":
+                response = await self.publish(Request(scope, admitted, begin))
+                await response(scope, admitted, begin)
             else:
                 await self._router(scope, admitted, begin)
         except Problem as problem:
@@ -140,21 +144,33 @@ class Application:
 
 
 class _Begin:
-    """The server's *send* with the headers that every response has: for heads, and all of what is no stream."""
+    """The server's *send* with the headers that every response has: for heads, and all of what is no stream.
 
-    __slots__ = ("_added", "_send", "done")
+    A head that names the length of its body waits for it, so that both leave in one piece.
+    """
+
+    __slots__ = ("_added", "_head", "_send", "done")
 
     def __init__(self, send: Send, added: list[Header]) -> None:
         self._send = send
         self._added = added
+        self._head: Message | None = None
         self.done = False
         """Whether a head was sent."""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.done = True
             message["headers"] = with_headers(message.get("headers", ()), self._added)
-            self._added = []
+            if any(name == b"content-length" for name, _ in message["headers"]):
+                self._head = message
+                return
+        elif self._head is not None:
+            head, self._head = self._head, None
+            self.done = True
+            if not message.get("more_body") and answer(self._send, head, message.get("body", b"")):
+                return
+            await self._send(head)
+        self.done = True
         await self._send(message)
 
 

@@ -31,13 +31,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_bytes = 0
+        self._head_bytes: int | None = 0
+        """What has come of a head; None while none is awaited."""
         self._head_timer: asyncio.TimerHandle | None = None
-        """While a head is awaited."""
+        """While a head is awaited that did not come in one piece, as nearly all do."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._begin_head()
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
@@ -45,26 +46,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._head_timer is not None:
+        if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
+            elif self._head_timer is None:
+                self._await_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._begin_head()
+        self._end_head()
+        self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
 
-    def _begin_head(self) -> None:
-        self._end_head()
-        self._head_bytes = 0
-        self._head_timer = asyncio.get_running_loop().call_later(HEAD_PATIENCE_S, self.transport.close)
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_PATIENCE_S, self.transport.close)
 
     def _end_head(self) -> None:
+        self._head_bytes = None
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

@@ -80,5 +80,4 @@ class Clock:
     def _send(self, channel: Channel, chunk: Chunk) -> None:
         """Bring all of a channel's readers up to ``flushed``."""
         channel.sent_seq = self._hub.flushed
-        for reader in list(channel.readers):
-            self._hub.write(reader, chunk)
+        self._hub.write(list(channel.readers), chunk)

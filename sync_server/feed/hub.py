@@ -37,8 +37,10 @@ from sync_server.metrics import Metrics
 
 __all__ = ["FeedSettings", "Hub"]
 
-FLUSH_INTERVAL_S = 0.005
-"""Under load flushes are at least this far apart, so that what arrives meanwhile leaves in one piece."""
+FLUSH_INTERVAL_S = 0.010
+"""Under load flushes begin at least this far apart, so that what arrives meanwhile leaves in one piece."""
+FLUSH_PAUSE_S = 0.005
+"""From the end of one to the next, where many readers make a flush last: others have their turn, and more arrives."""
 FLUSH_BYTES = 1024 * 1024
 """So much pending leaves at once: a flush's pieces are in memory twice."""
 
@@ -88,7 +90,8 @@ class Hub:
         self.custom_types = [event_type.name for event_type in registry if event_type.custom]
         self.spawn = spawn
         self.turns = turns
-        self.now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self.channels = ChannelIndex()
         self.newest = Newest(registry.latest)
         self.readers: set[Reader] = set()
@@ -116,7 +119,8 @@ class Hub:
         self._dirty: list[Channel] = []
         self._pending_bytes = 0
         self._flush_handle: asyncio.Handle | None = None
-        self._flushed_s = float("-inf")
+        self._flush_due_s = float("-inf")
+        """Before then there is no other flush, except for how much is pending."""
         self._delivered = 0
 
     def cursor_text(self, seq: int) -> str:
@@ -177,18 +181,17 @@ class Hub:
 
     def _schedule_flush(self) -> None:
         if self._flush_handle is None:
-            loop = asyncio.get_running_loop()
-            due_s = self._flushed_s + FLUSH_INTERVAL_S
-            if due_s <= self.now():
-                self._flush_handle = loop.call_soon(self.flush)
+            if self._flush_due_s <= self.now():
+                self._flush_handle = self._loop.call_soon(self.flush)
             else:
-                self._flush_handle = loop.call_at(due_s, self.flush)
+                self._flush_handle = self._loop.call_at(self._flush_due_s, self.flush)
 
     def flush(self) -> None:
         """Write what is pending to all live readers; afterwards ``flushed`` is the tail's seq."""
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
+        began_s = self.now()
         dirty, self._dirty = self._dirty, []
         self._pending_bytes = 0
         # Before the first write: a reader that falls behind in this flush has its whole piece in the socket.
@@ -201,7 +204,7 @@ class Hub:
                 log.exception("flush_failed", tenant=self.tenant)
                 for reader in list(channel.readers):
                     reader.abandon()
-        self._flushed_s = self.now()
+        self._flush_due_s = max(began_s + FLUSH_INTERVAL_S, self.now() + FLUSH_PAUSE_S)
         if self._delivered:
             self.metrics.deliveries.inc(self._delivered)
             self._delivered = 0
@@ -218,8 +221,7 @@ class Hub:
         for readers, pending in pieces:
             chunk, event_count, _ = self._make(channel.framing, pending, made)
             self._delivered += event_count * len(readers)
-            for reader in readers:
-                self.write(reader, chunk)
+            self.write(readers, chunk)
 
     def _make(self, framing: Framing, pending: list[FeedEvent], made: dict[Hashable, Made]) -> Made:
         """What those are sent for whom *pending* is: in one flush once for all channels that are sent the same."""
@@ -232,13 +234,14 @@ class Hub:
             self.metrics.flush_events.observe(len(events))
         return found
 
-    def write(self, reader: Reader, chunk: Chunk) -> None:
-        """Push *chunk* to a live reader; one that cannot be written to is let go."""
-        try:
-            reader.write(chunk)
-        except Exception:
-            log.warning("reader_write_failed", tenant=self.tenant, exc_info=True)
-            reader.discard()
+    def write(self, readers: Iterable[Reader], chunk: Chunk) -> None:
+        """Push *chunk* to live *readers*; one that cannot be written to is let go."""
+        for reader in readers:
+            try:
+                reader.write(chunk)
+            except Exception:
+                log.warning("reader_write_failed", tenant=self.tenant, exc_info=True)
+                reader.discard()
 
     def count_deliveries(self, count: int) -> None:
         self._delivered += count

@@ -14,7 +14,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -69,9 +68,11 @@ class _Lane:
     around each of them cost as much as all the rest of an append. Deadlines come in the order of arrival.
     """
 
-    __slots__ = ("_timer", "group", "queue")
+    __slots__ = ("_loop", "_timer", "group", "now_s", "queue")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now_s = loop.time
         self.queue: deque[_Waiting] = deque()
         self.group: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -82,13 +83,12 @@ class _Lane:
             self._arm(waiting)
 
     def _arm(self, oldest: _Waiting) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(oldest.deadline_s + GRACE_S, self._expire)
+        self._timer = self._loop.call_at(oldest.deadline_s + GRACE_S, self._expire)
 
     def _expire(self) -> None:
         """Tell those whose time is over; the transaction goes on."""
         self._timer = None
-        due_s = asyncio.get_running_loop().time() - GRACE_S
+        due_s = self.now_s() - GRACE_S
         for waiting in (*self.group, *self.queue):
             if waiting.future.done():
                 continue
@@ -137,7 +137,7 @@ class Appender:
         loop = asyncio.get_running_loop()
         started = loop.time()
         waiting = _Waiting(write, loop.create_future(), started + self._deadline_s)
-        self._lane(tenant).add(waiting)
+        self._lane(tenant, loop).add(waiting)
         self._waiting_bytes += write.size_bytes
         try:
             answer: T = await waiting.future
@@ -146,11 +146,11 @@ class Appender:
             self._waiting_bytes -= write.size_bytes
             self._metrics.append_seconds.observe(loop.time() - started)
 
-    def _lane(self, tenant: str) -> "_Lane":
+    def _lane(self, tenant: str, loop: asyncio.AbstractEventLoop) -> "_Lane":
         lane = self._lanes.get(tenant)
         if lane is None:
-            lane = self._lanes[tenant] = _Lane()
-            task = asyncio.get_running_loop().create_task(self._run(tenant, lane), name=f"appender-{tenant}")
+            lane = self._lanes[tenant] = _Lane(loop)
+            task = loop.create_task(self._run(tenant, lane), name=f"appender-{tenant}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return lane
@@ -169,7 +169,7 @@ class Appender:
         """Commit group after group until the lane is empty; ends with it, so idle tenants cost nothing."""
         try:
             while lane.queue:
-                group = lane.group = _take_group(lane.queue, now=asyncio.get_running_loop().time())
+                group = lane.group = _take_group(lane.queue, now=lane.now_s())
                 try:
                     await self._commit(tenant, group)
                 except BaseException:  # cancelled: the time to finish is over
@@ -217,10 +217,9 @@ class Appender:
 
     async def _attempt(self, tenant: str, waiting: list[_Waiting]) -> Committed:
         """Commit a group, repeating what failed for the moment until its oldest member's time is over."""
-        loop = asyncio.get_running_loop()
         # A member that waited long behind others still gets one honest try, within its caller's grace.
-        deadline_s = max(min(w.deadline_s for w in waiting), loop.time() + GRACE_S / 2)
-        group = Group(uuid4(), [w.write for w in waiting])
+        deadline_s = max(min(w.deadline_s for w in waiting), asyncio.get_running_loop().time() + GRACE_S / 2)
+        group = Group([w.write for w in waiting])
         try:
             return await self._try(tenant, group, deadline_s)
         except Exception as exc:  # noqa: BLE001 - what is to be repeated is decided there

@@ -7,8 +7,9 @@ other. Nothing here does I/O or looks at a clock.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sync_core.domain.changes import Unloaded
 from sync_core.domain.document import Document, Ref
@@ -99,7 +100,7 @@ class Committed:
     results: list[Any | Problem]
 
 
-@dataclass(slots=True)
+@dataclass
 class Group:
     """Submissions to be committed together, and what is known of the tries so far.
 
@@ -107,9 +108,13 @@ class Group:
     tenant's head can tell, by *id* on the first event of it, whether that had happened.
     """
 
-    id: UUID
     members: Sequence[Write[Any]]
     doubtful: Committed | None = None
+
+    @cached_property
+    def id(self) -> UUID:
+        """The same for all tries. Made when a store asks for it: an embedded one has no doubts."""
+        return uuid4()
 
     @property
     def reserve(self) -> int:

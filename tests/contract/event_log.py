@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from uuid import uuid4
 
 import pytest
 
@@ -394,7 +393,7 @@ class EventLogContract(StoreTests):
             await event_log.aclose()
 
     async def test_a_committed_group_offered_again_by_key_is_not_doubled(self, event_log: EventLog) -> None:
-        group = Group(uuid4(), [submission(note("a"), key="k"), submission(note("b"), key="l")])
+        group = Group([submission(note("a"), key="k"), submission(note("b"), key="l")])
         deadline_s = asyncio.get_running_loop().time() + 30
         await event_log.ensure(TENANT)
         await event_log.transact(TENANT, group, now_ms=NOW_MS, deadline_s=deadline_s)

@@ -2,12 +2,24 @@
 
 import asyncio
 import json
+import logging
+import re
+from typing import Any
 
 import pytest
 from starlette.types import Message
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sync_core.sse import ServerSentEvent, SSEDecoder
-from sync_server.feed.connection import AsgiConnection, Chunk, PlainUvicornConnection, UvicornConnection, connect
+from sync_server.feed.connection import (
+    AsgiConnection,
+    Chunk,
+    PlainUvicornConnection,
+    UvicornConnection,
+    answer,
+    connect,
+)
 from sync_server.feed.control import Goodbye
 from tests.feed.conftest import Start
 from tests.serving import stage_change
@@ -139,4 +151,167 @@ async def test_a_head_request_by_http_1_0_ends_at_once(start_sqlite: Start) -> N
             answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200")
         assert answer.endswith(b"\r\n\r\n")
+        writer.close()
+
+
+HALF_A_HEAD = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
+
+
+class Wire:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def cycle_on(wire: Wire, *, method: str = "POST", keep_alive: bool = True, ended: list[str]) -> RequestResponseCycle:
+    """A request of uvicorn's that waits for its response."""
+    return RequestResponseCycle(
+        scope={"type": "http", "method": method},  # type: ignore[typeddict-item]
+        transport=wire,  # type: ignore[arg-type]
+        flow=FlowControl(wire),  # type: ignore[arg-type]
+        logger=logging.getLogger("uvicorn"),
+        access_logger=logging.getLogger("uvicorn"),
+        access_log=False,
+        default_headers=[(b"date", b"today")],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=keep_alive,
+        on_response=lambda: ended.append("ended"),
+    )
+
+
+def start_of(body: bytes, *more: tuple[bytes, bytes], status: int = 201) -> dict[str, Any]:
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"text/plain"), *more]
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+@pytest.mark.parametrize("body", [b"created", b""])
+async def test_an_answer_is_what_uvicorn_would_write_in_one_piece(body: bytes, keep_alive: bool) -> None:
+    ours, theirs, ended = Wire(), Wire(), list[str]()
+    assert answer(cycle_on(ours, keep_alive=keep_alive, ended=ended).send, start_of(body), body)
+    cycle = cycle_on(theirs, keep_alive=keep_alive, ended=ended)
+    await cycle.send(start_of(body))  # type: ignore[arg-type]
+    await cycle.send({"type": "http.response.body", "body": body, "more_body": False})
+    assert ours.written == [b"".join(theirs.written)]
+    assert ours.closed == theirs.closed == (not keep_alive)
+    assert ended == ["ended", "ended"]
+
+
+async def test_after_an_answer_the_request_is_over() -> None:
+    wire, ended = Wire(), list[str]()
+    cycle = cycle_on(wire, ended=ended)
+    assert answer(cycle.send, start_of(b"x"), b"x")
+    assert await cycle.receive() == {"type": "http.disconnect"}
+    assert not answer(cycle.send, start_of(b"x"), b"x")
+    assert len(wire.written) == 1
+    assert ended == ["ended"]
+
+
+@pytest.mark.parametrize(
+    ("start", "body", "method"),
+    [
+        (start_of(b"x"), b"x", "HEAD"),
+        (start_of(b"x"), b"longer", "POST"),
+        (start_of(b"x", (b"x-note", b"a\r\nset-cookie: b=c")), b"x", "POST"),
+        (start_of(b"x", (b"x-note", b"a\nb")), b"x", "POST"),
+        (start_of(b"x", (b"x-note", b"a\0b")), b"x", "POST"),
+        (start_of(b"x", (b"connection", b"close")), b"x", "POST"),
+    ],
+    ids=["head", "wrong length", "a second header", "line feed", "nul", "closes"],
+)
+async def test_what_needs_more_care_is_left_to_uvicorn(start: dict[str, Any], body: bytes, method: str) -> None:
+    wire, ended = Wire(), list[str]()
+    cycle = cycle_on(wire, method=method, ended=ended)
+    assert not answer(cycle.send, start, body)
+    assert (wire.written, ended, cycle.response_started) == ([], [], False)
+
+
+@pytest.mark.parametrize("trouble", ["paused", "disconnected"])
+async def test_an_answer_waits_for_its_socket_like_any_other(trouble: str) -> None:
+    wire, ended = Wire(), list[str]()
+    cycle = cycle_on(wire, ended=ended)
+    if trouble == "paused":
+        cycle.flow.pause_writing()
+    else:
+        cycle.disconnected = True
+    assert not answer(cycle.send, start_of(b"x"), b"x")
+    assert wire.written == []
+
+
+async def test_under_uvicorn_answers_leave_in_one_piece(start_sqlite: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for streams: an update of uvicorn that moves what this relies on must not go unnoticed."""
+    done: list[bool] = []
+
+    def noted(*given: Any) -> bool:
+        done.append(answer(*given))
+        return done[-1]
+
+    monkeypatch.setattr("sync_server.asgi.answer", noted)
+    async with start_sqlite() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        # Two at once, a HEAD between, and one that ends the connection: each answer whole, and in order.
+        writer.write(
+            b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nHEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+            b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+        async with asyncio.timeout(10):
+            text = (await reader.read()).decode()
+        writer.close()
+    assert re.findall(r"HTTP/1.1 (\d+)", text) == ["200", "200", "404", "200"]
+    assert text.count("connection: close") == 1
+    assert done == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("before", "piece"),
+    [(b"", b""), (b"", HALF_A_HEAD), (HALF_A_HEAD + b"\r\n", HALF_A_HEAD)],
+    ids=["nothing", "half a head", "half a second head"],
+)
+async def test_a_head_that_does_not_come_is_not_awaited_for_ever(
+    start_sqlite: Start, monkeypatch: pytest.MonkeyPatch, before: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr("sync_server.protocol.HEAD_PATIENCE_S", 0.4)
+    async with start_sqlite() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        if before:
+            writer.write(before)
+            await reader.readuntil(b"}")
+        began_s = asyncio.get_running_loop().time()
+        writer.write(piece)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        assert 0.3 < asyncio.get_running_loop().time() - began_s < 3
+        writer.close()
+
+
+async def test_what_comes_in_time_is_served_however_long_the_body_takes(
+    start_sqlite: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_server.protocol.HEAD_PATIENCE_S", 0.3)
+    async with start_sqlite() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        body = json.dumps(stage_change(1)).encode()
+        head = b"POST /api/v1/sync/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        for piece in (head, b"content-length: %d\r\n\r\n" % len(body), body[:10], b"", b"", body[10:]):
+            writer.write(piece)
+            await asyncio.sleep(0.15)
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 201")
         writer.close()

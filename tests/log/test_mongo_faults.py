@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -157,7 +156,7 @@ async def test_a_group_whose_commit_is_in_doubt_is_written_once(
     others: int,
 ) -> None:  # fmt: skip
     await commit(event_log, texts("before"))
-    group = Group(uuid4(), [texts("a", "b"), submission(note("c"), key="c"), *changes("d", "x", "x")])
+    group = Group([texts("a", "b"), submission(note("c"), key="c"), *changes("d", "x", "x")])
     lost = {"writeConcernError": {"code": 64, "errmsg": "x"}} if reached else {"closeConnection": True}
     await fail_point.set(*COMMIT, **lost)
     with pytest.raises(CommitUnknown):
@@ -219,7 +218,7 @@ async def test_a_group_that_emits_nothing_takes_the_head_all_the_same(
     async def try_it_too() -> None:
         other = MongoLog(*mongodb_database, new_epoch=new_epoch)
         try:
-            await other.transact(TENANT, Group(uuid4(), [Silent(note())]), now_ms=0, deadline_s=soon_s(5))
+            await other.transact(TENANT, Group([Silent(note())]), now_ms=0, deadline_s=soon_s(5))
         except WriteConflict:
             locked.append(True)
         else:
@@ -231,7 +230,7 @@ async def test_a_group_that_emits_nothing_takes_the_head_all_the_same(
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, try_it_too()).result()
 
-    group = Group(uuid4(), [Silent(note(), meanwhile=in_another_process)])
+    group = Group([Silent(note(), meanwhile=in_another_process)])
     await event_log.transact(TENANT, group, now_ms=0, deadline_s=soon_s(5))
     assert locked == [True]
 

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
@@ -64,7 +63,7 @@ async def commit(
     event_log: EventLog, *members: Write[Any], tenant: str = TENANT, now_ms: int | None = None
 ) -> Committed:
     """Commit *members* as one group, without an appender."""
-    group = Group(uuid4(), members)
+    group = Group(members)
     deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:

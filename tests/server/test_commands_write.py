@@ -1,7 +1,6 @@
 """From what a rule changed to what the log holds: whom each event reaches, and the answer as it is kept."""
 
 from typing import ClassVar
-from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -82,7 +81,7 @@ class Log:
             client_id=None, guard=None, key=None, fingerprint="", size_bytes=0,
         )  # fmt: skip
         plan = Plan()
-        while refs := decide(Group(uuid4(), [call]), self.view, plan):
+        while refs := decide(Group([call]), self.view, plan):
             self.view.load(refs, [])
         (answer,) = plan.results
         if isinstance(answer, Problem):
