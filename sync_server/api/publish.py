@@ -1,6 +1,8 @@
 """``POST /api/v1/sync/events``: typed events in, ids out, once the log holds them durably. Source: protocol.md 3."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from pydantic_core import to_json
@@ -20,6 +22,9 @@ from sync_server.permissions import PUBLISH_EVENTS
 
 __all__ = ["Publish", "receipts_response"]
 
+LARGE_BYTES = 16 * 1024
+"""A body that is read in several turns."""
+
 
 class Publish:
     """The endpoint."""
@@ -28,6 +33,8 @@ class Publish:
         self._registry = registry
         self._appender = appender
         self._feed = feed
+        # One after the other: read in turns, all would be done only at the end, and the log idle until then.
+        self._large = asyncio.Lock()
 
     async def __call__(self, http: Request) -> Response:
         caller = caller_of(http.scope)
@@ -43,7 +50,8 @@ class Publish:
 
         Raises Problem.
         """
-        items = parse_submission(self._registry, body, principal=principal, client_id=client_id)
+        async with self._large if len(body) > LARGE_BYTES else nullcontext():
+            items = await parse_submission(self._registry, body, principal=principal, client_id=client_id)
         logged = [item for item in items if item.delivery is not Delivery.EPHEMERAL]
         receipts: Iterator[Receipt] = iter(())
         if once is not None:

@@ -167,8 +167,8 @@ class EventLogContract(StoreTests):
 
     async def test_only_the_known_key_of_a_batch_is_a_duplicate(self, event_log: EventLog) -> None:
         event = {"eventType": "status_update", "data": {"status": "ready", "text": "a"}}
-        await commit(event_log, parsed({**event, "key": "k1"}))
-        second = await commit(event_log, parsed({**event, "key": "k2"}, {**event, "key": "k1"}, event))
+        await commit(event_log, await parsed({**event, "key": "k1"}))
+        second = await commit(event_log, await parsed({**event, "key": "k2"}, {**event, "key": "k1"}, event))
         assert [(r.event_id, r.duplicate) for r in receipts(second)] == [
             (f"{second.epoch}.2", False),
             (f"{second.epoch}.1", True),
@@ -338,7 +338,7 @@ class EventLogContract(StoreTests):
         ids=["arabic", "emoji", "control", "separators", "empty", "quotes", "256KiB"],
     )  # fmt: skip
     async def test_text_leaves_as_it_came(self, event_log: EventLog, text: str) -> None:
-        await commit(event_log, parsed({"eventType": "status_update", "data": {"status": "s", "text": text}}))
+        await commit(event_log, await parsed({"eventType": "status_update", "data": {"status": "s", "text": text}}))
         escaped = note(text)
         plain = escaped._replace(tail=f'"data":{json.dumps({"text": text}, ensure_ascii=False)}}}')
         await commit(event_log, submission(escaped, plain if "\x00" not in text else escaped))

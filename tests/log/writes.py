@@ -49,10 +49,10 @@ def texts(*values: str) -> Submission:
     return submission(*(note(value) for value in values))
 
 
-def parsed(*events: dict[str, Any]) -> Submission:
+async def parsed(*events: dict[str, Any]) -> Submission:
     """A publish request as the endpoint makes it from its body."""
     body = json.dumps({"events": events}).encode()
-    return Submission.of(parse_submission(REGISTRY, body, principal="anna", client_id=None))
+    return Submission.of(await parse_submission(REGISTRY, body, principal="anna", client_id=None))
 
 
 def text_of(event: StoredEvent) -> str:
