@@ -166,11 +166,11 @@ class _Begin:
                 return
         elif self._head is not None:
             head, self._head = self._head, None
-            self.done = True
+            self.done, self._added = True, []
             if not message.get("more_body") and answer(self._send, head, message.get("body", b"")):
                 return
             await self._send(head)
-        self.done = True
+        self.done, self._added = True, []
         await self._send(message)
 
 

@@ -27,7 +27,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # Not in the instance's dict: uvicorn's 28 attributes share their keys among all connections up to 30, and beyond
     # that each connection has a table of its own, of 1.3 kB.
-    __slots__ = ("_head_bytes", "_head_timer")
+    __slots__ = ("_head_bytes", "_head_timer", "_message_ended")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,6 +35,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """What has come of a head; None while none is awaited."""
         self._head_timer: asyncio.TimerHandle | None = None
         """While a head is awaited that did not come in one piece, as nearly all do."""
+        self._message_ended = False
+        """Whether what was read last held the end of a request: what of it is the next one's head is not known."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -45,14 +47,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._message_ended = False
         super().data_received(data)
-        if self._head_bytes is not None and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-            elif self._head_timer is None:
-                self._await_head()
+        if self._head_bytes is not None:
+            self._count_head(0 if self._message_ended else len(data))
+        elif self._head_timer is None and self.timeout_keep_alive_task is None and self._is_idle:
+            # An empty line, or what is left of a body that nobody waits for: uvicorn ended its own patience for it.
+            self._await_head()
+
+    def _count_head(self, size_bytes: int) -> None:
+        assert self._head_bytes is not None
+        self._head_bytes += size_bytes
+        if self.transport.is_closing():
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self._head_timer is None:
+            self._await_head()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no request is under way, and the connection is still this protocol's: a WebSocket's is not."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        return not self.transport.is_closing() and self.transport.get_protocol() is self
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -62,6 +81,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._message_ended = True
+        super().on_message_complete()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_PATIENCE_S, self.transport.close)

@@ -1,8 +1,8 @@
 """``POST /api/v1/sync/events``: typed events in, ids out, once the log holds them durably. Source: protocol.md 3."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 
 from pydantic_core import to_json
@@ -15,7 +15,7 @@ from sync_server.access.caller import caller_of
 from sync_server.api.body import client_id_of, json_body
 from sync_server.api.submission import Receipt, Submission, parse_submission
 from sync_server.feed.feed import Feed
-from sync_server.log.appender import Appender
+from sync_server.log.appender import DEADLINE_S, MAX_WAITING_BYTES, RETRY_AFTER_S, Appender
 from sync_server.log.once import Once
 from sync_server.log.records import StoredEvent
 from sync_server.permissions import PUBLISH_EVENTS
@@ -26,6 +26,36 @@ LARGE_BYTES = 16 * 1024
 """A body that is read in several turns."""
 
 
+class _Line:
+    """Large bodies are read one after the other: in turns with each other, all would be done only at the end, and the
+    log idle until then. As with what waits for the log, there is a bound for how much waits and for how long.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Lock()
+        self._waiting_bytes = 0
+
+    @asynccontextmanager
+    async def turn(self, size_bytes: int) -> AsyncIterator[None]:
+        """For the block, in which a body of *size_bytes* is read. Raises Unavailable."""
+        if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+            raise Unavailable("Too much is waiting to be read.", retry_after_s=RETRY_AFTER_S)
+        self._waiting_bytes += size_bytes
+        try:
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    await self._free.acquire()
+            except TimeoutError:
+                told = "The server does not keep up with what is published; nothing was written."
+                raise Unavailable(told, retry_after_s=RETRY_AFTER_S) from None
+            try:
+                yield
+            finally:
+                self._free.release()
+        finally:
+            self._waiting_bytes -= size_bytes
+
+
 class Publish:
     """The endpoint."""
 
@@ -33,8 +63,7 @@ class Publish:
         self._registry = registry
         self._appender = appender
         self._feed = feed
-        # One after the other: read in turns, all would be done only at the end, and the log idle until then.
-        self._large = asyncio.Lock()
+        self._large = _Line()
 
     async def __call__(self, http: Request) -> Response:
         caller = caller_of(http.scope)
@@ -50,7 +79,7 @@ class Publish:
 
         Raises Problem.
         """
-        async with self._large if len(body) > LARGE_BYTES else nullcontext():
+        async with self._large.turn(len(body)) if len(body) > LARGE_BYTES else nullcontext():
             items = await parse_submission(self._registry, body, principal=principal, client_id=client_id)
         logged = [item for item in items if item.delivery is not Delivery.EPHEMERAL]
         receipts: Iterator[Receipt] = iter(())

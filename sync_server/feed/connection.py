@@ -22,9 +22,12 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from starlette.types import Message, Send
-from uvicorn.protocols.http.httptools_impl import HEADER_VALUE_RE, STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE
 
 __all__ = ["AsgiConnection", "Blocked", "Chunk", "Connection", "UvicornConnection", "answer", "connect", "step"]
+
+
+_FRAMING = frozenset({b"connection", b"transfer-encoding"})
 
 
 class Chunk:
@@ -192,12 +195,18 @@ def answer(send: Send, start: Message, body: bytes) -> bool:
     cycle = _uvicorn_cycle(send)
     if cycle is None or cycle.response_started or cycle.flow.write_paused or cycle.disconnected or cycle.access_log:
         return False
+    if cycle.transport.is_closing():
+        cycle.disconnected = True  # uvicorn tells only the newest of pipelined requests
+        return False
     headers = [*cycle.default_headers, *start["headers"]]
     given = dict(headers)
-    if given.get(b"content-length") != b"%d" % len(body) or b"connection" in given or cycle.scope["method"] == "HEAD":
+    if given.get(b"content-length") != b"%d" % len(body) or not _FRAMING.isdisjoint(given):
         return False
-    if HEADER_VALUE_RE.search(b"".join([value for _, value in headers])):
-        return False  # uvicorn refuses it
+    if cycle.scope["method"] == "HEAD":
+        return False
+    names = b"".join(given)
+    if names != names.lower() or HEADER_RE.search(names) or HEADER_VALUE_RE.search(b"".join([v for _, v in headers])):
+        return False  # what uvicorn mends, or refuses
     head = b"".join([STATUS_LINE[start["status"]], *[b"%b: %b\r\n" % header for header in headers]])
     if not cycle.keep_alive:
         head += b"connection: close\r\n"

@@ -23,7 +23,10 @@ from sync_server.log.base import CommitUnknown, EventLog, LogError, WriteConflic
 from sync_server.log.group import Committed, Group, Write
 from sync_server.metrics import Metrics
 
-__all__ = ["DEADLINE_S", "MAX_GROUP_BYTES", "MAX_GROUP_EVENTS", "AppendFailed", "Appender"]
+__all__ = [
+    "DEADLINE_S", "MAX_GROUP_BYTES", "MAX_GROUP_EVENTS", "MAX_WAITING_BYTES", "RETRY_AFTER_S", "AppendFailed",
+    "Appender",
+]  # fmt: skip
 
 MAX_GROUP_EVENTS = 500
 MAX_GROUP_BYTES = 4 * 1024 * 1024

@@ -41,8 +41,9 @@ class Connection:
             raise LogUnavailable(f"The event log {self._path} is closed.")
         if self._thread is None:
             # A daemon: a process that ends without aclose is not held up by a thread that waits for work.
-            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put((loop, future, work))
@@ -100,6 +101,8 @@ def _settle(future: "asyncio.Future[Any]", result: object, error: BaseException 
         return
     if error is None:
         future.set_result(result)
+    elif isinstance(error, StopIteration):  # which no future takes
+        future.set_exception(RuntimeError(f"work on the log's thread raised {error!r}"))
     else:
         future.set_exception(error)
 

@@ -1,17 +1,22 @@
 """Writing without awaiting, through a plain ASGI ``send`` as through uvicorn's transport."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import websockets
 from starlette.types import Message
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from sync_core.problems import Unavailable
 from sync_core.sse import ServerSentEvent, SSEDecoder
+from sync_server.api.problem import problem_response
+from sync_server.asgi import _Begin
 from sync_server.feed.connection import (
     AsgiConnection,
     Chunk,
@@ -21,6 +26,7 @@ from sync_server.feed.connection import (
     connect,
 )
 from sync_server.feed.control import Goodbye
+from sync_server.protocol import MAX_HEAD_BYTES
 from tests.feed.conftest import Start
 from tests.serving import stage_change
 from tests.streams import eventually, stream
@@ -233,8 +239,11 @@ async def test_after_an_answer_the_request_is_over() -> None:
         (start_of(b"x", (b"x-note", b"a\nb")), b"x", "POST"),
         (start_of(b"x", (b"x-note", b"a\0b")), b"x", "POST"),
         (start_of(b"x", (b"connection", b"close")), b"x", "POST"),
+        (start_of(b"x", (b"transfer-encoding", b"chunked")), b"x", "POST"),
+        (start_of(b"x", (b"Connection", b"close")), b"x", "POST"),
+        (start_of(b"x", (b"x\r\ny", b"z")), b"x", "POST"),
     ],
-    ids=["head", "wrong length", "a second header", "line feed", "nul", "closes"],
+    ids=["head", "wrong length", "a second header", "line feed", "nul", "closes", "chunks", "shouts", "splits"],
 )
 async def test_what_needs_more_care_is_left_to_uvicorn(start: dict[str, Any], body: bytes, method: str) -> None:
     wire, ended = Wire(), list[str]()
@@ -315,3 +324,86 @@ async def test_what_comes_in_time_is_served_however_long_the_body_takes(
         async with asyncio.timeout(10):
             assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 201")
         writer.close()
+
+
+async def test_a_pipelined_head_is_not_charged_with_the_body_before_it(start_sqlite: Start) -> None:
+    async with start_sqlite() as served:
+        events = [stage_change(n, data={"newStage": "x" * 200, "n": n}) for n in range(300)]
+        body = json.dumps({"events": events}).encode()
+        assert len(body) > MAX_HEAD_BYTES
+        post = b"POST /api/v1/sync/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(post + b"content-length: %d\r\n\r\n" % len(body) + body + HALF_A_HEAD)
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 201")
+            await reader.readuntil(b"]}")
+            writer.write(b"\r\n")
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+            # Its own bound it has all the same.
+            writer.write(HALF_A_HEAD + b"a: b\r\n" * (MAX_HEAD_BYTES // 6))
+            assert b"HTTP/1.1 431" in await reader.read()
+        writer.close()
+
+
+async def test_an_empty_line_holds_no_connection(start_sqlite: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync_server.protocol.HEAD_PATIENCE_S", 0.4)
+    async with start_sqlite() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(HALF_A_HEAD + b"\r\n")
+        await reader.readuntil(b"}")
+        async with asyncio.timeout(10):
+            while not reader.at_eof():
+                writer.write(b"\r\n")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(100), 0.05)
+        writer.close()
+
+
+async def test_a_socket_and_a_stream_are_nothing_that_awaits_a_head(
+    start_sqlite: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_server.protocol.HEAD_PATIENCE_S", 0.2)
+    async with start_sqlite() as served:
+        url = f"ws://127.0.0.1:{served.port}/api/v1/sync/ws"
+        async with stream(served.port) as opened, websockets.connect(url, proxy=None) as socket:
+            await opened.until("caught_up")
+            await asyncio.sleep(0.6)
+            await served.publish(stage_change(1))
+            await opened.until("stage_change")
+            await (await socket.ping())
+
+
+async def test_a_head_that_waits_for_its_body_gives_way_to_a_problem() -> None:
+    """As of a file that cannot be read any more: the head names its length, and then there is no body."""
+    wire, ended = Wire(), list[str]()
+    begin = _Begin(cycle_on(wire, ended=ended).send, [(b"x-request-id", b"abc")])
+    await begin(start_of(b"never comes", status=200))
+    assert not begin.done
+    assert wire.written == []
+    await problem_response(Unavailable("not now", retry_after_s=1))({"type": "http"}, cast(Any, None), begin)
+    assert begin.done
+    (answered,) = wire.written
+    assert answered.startswith(b"HTTP/1.1 503")
+    assert answered.count(b"x-request-id: abc") == 1
+
+
+async def test_a_head_leaves_before_a_body_that_comes_in_pieces() -> None:
+    wire, ended = Wire(), list[str]()
+    begin = _Begin(cycle_on(wire, ended=ended).send, [])
+    await begin(start_of(b"abcd", status=200))
+    await begin({"type": "http.response.body", "body": b"ab", "more_body": True})
+    assert begin.done
+    assert b"".join(wire.written).endswith(b"\r\n\r\nab")
+    await begin({"type": "http.response.body", "body": b"cd", "more_body": False})
+    assert b"".join(wire.written).endswith(b"\r\n\r\nabcd")
+    assert ended == ["ended"]
+
+
+async def test_who_has_left_is_answered_nothing() -> None:
+    wire, ended = Wire(), list[str]()
+    wire.closed = True
+    cycle = cycle_on(wire, ended=ended)
+    begin = _Begin(cycle.send, [])
+    await begin(start_of(b"x"))
+    await begin({"type": "http.response.body", "body": b"x", "more_body": False})
+    assert (wire.written, cycle.disconnected) == ([], True)

@@ -2,21 +2,76 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sync_server.feed.clock import ADVANCE_SEQS
+from sync_server.feed.connection import Blocked, Chunk
 from sync_server.feed.framing import ServerSentEvents
-from sync_server.feed.hub import FeedSettings
+from sync_server.feed.hub import FLUSH_INTERVAL_S, FLUSH_PAUSE_S, FeedSettings
 from sync_server.feed.reader import Reader
 from sync_server.feed.tail import FUTURE_PATIENCE_S
 from sync_server.feed.window import FeedEvent
 from sync_server.log.base import Bounds
+from sync_server.log.records import StoredEvent
 from tests.feed.hubs import MemoryLog, Socket, bench, hub_on, view_of
 from tests.log.writes import TENANT, commit, note, submission
 from tests.streams import eventually
 
 # -- what time brings -------------------------------------------------------------------------------
+
+
+async def test_what_comes_in_quick_succession_leaves_in_few_pieces_and_the_first_at_once(tmp_path: Path) -> None:
+    class Stamped(Socket):
+        def __init__(self) -> None:
+            super().__init__()
+            self.at_s: list[float] = []
+
+        def write(self, chunk: Chunk) -> Blocked | None:
+            self.at_s.append(time.monotonic())
+            return super().write(chunk)
+
+    async with bench(tmp_path) as on:
+        socket = Stamped()
+        reader, _ = on.admit()
+        reader._connection = socket
+        began_s = time.monotonic()
+        on.hub.signal([StoredEvent(0, 1, *note())])
+        await asyncio.sleep(0)
+        assert socket.count("status_update") == 1
+        for _ in range(150):
+            on.hub.signal([StoredEvent(0, 1, *note())])
+            await asyncio.sleep(0.001)
+        await eventually(lambda: socket.count("status_update") == 151)
+    # By how many there are: two may come closer together on a machine that stands still in between.
+    assert len(socket.at_s) <= (socket.at_s[-1] - began_s) / FLUSH_INTERVAL_S + 2
+
+
+async def test_between_long_flushes_others_have_their_turn(tmp_path: Path) -> None:
+    class Slow(Socket):
+        def __init__(self) -> None:
+            super().__init__()
+            self.began_s: list[float] = []
+            self.ended_s: list[float] = []
+
+        def write(self, chunk: Chunk) -> Blocked | None:
+            self.began_s.append(time.monotonic())
+            time.sleep(0.03)
+            self.ended_s.append(time.monotonic())
+            return super().write(chunk)
+
+    async with bench(tmp_path) as on:
+        socket = Slow()
+        reader, _ = on.admit()
+        reader._connection = socket
+        for _ in range(200):
+            on.hub.signal([StoredEvent(0, 1, *note())])
+            await asyncio.sleep(0.001)
+        await eventually(lambda: socket.count("status_update") == 200)
+    pauses_s = [began - ended for began, ended in zip(socket.began_s[1:], socket.ended_s, strict=False)]
+    assert len(pauses_s) >= 3
+    assert min(pauses_s) > FLUSH_PAUSE_S * 0.6
 
 
 async def test_a_long_way_through_hidden_events_is_no_silence(tmp_path: Path) -> None:
