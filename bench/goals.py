@@ -42,7 +42,7 @@ PUBLISH_WHY = (
 )
 KERNEL_WHY = (
     "three quarters of a delivery are the kernel's (perf at 5,000 readers: 75 % of the samples, 72 % below `write`), "
-    "which is the same for all, a quarter of that the wake-up of who reads. The rest is Python and uvloop and the memory "
+    "which is the same for all, a fifth of that the wake-up of who reads. The rest is Python, uvloop and the memory "
     "of thousands of connections in turn. `send` on the bare socket, beside the transport, was 0.4 us less in a trial, "
     "and not worth what it makes less safe."
 )
@@ -52,7 +52,7 @@ CHAIN_WHY = (
 )
 LATENCY_WHY = (
     "the way from the first reader to the last is shorter than nchan's; before it come 2.5 ms of reading, checking, a "
-    "thread, and 0.7 ms for the commit and its fsync, on a processor whose caches have forgotten all of it in the 50 ms "
+    "thread, and 0.7 ms for the commit and its fsync, on a processor whose caches forgot all of it in the 50 ms "
     "since the last event (the same code takes a tenth of that without the pause). nchan answers from memory."
 )
 
