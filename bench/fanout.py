@@ -3,8 +3,8 @@
 Three loads, each on fresh readers:
 - *closed*: one publisher, the next event when the last was answered.
 - *fixed*: single events at a rate that all but the slowest can keep up with (about 100,000 deliveries/s): net of how
-  fast each one answers its publisher, ours after an fsync, the others from memory. From 1,000 readers on about one event
-  a write, so CPU per delivery compares like with like; to 100 readers ours joins what comes within 10 ms.
+  fast each one answers its publisher, ours after an fsync, the others from memory. From 1,000 readers on that is about
+  one event a write, so CPU per delivery compares like with like; to 100 readers ours joins what comes within 10 ms.
 - *burst*: 400 events/s; ours come ten to a request, so that a flush carries many; the others, which cannot do that,
   get the same events singly.
 """

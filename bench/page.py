@@ -43,13 +43,13 @@ COLUMNS = {
 """The sections, in their order, and what of each result they show."""
 
 TEXT = {
-    "fanout": "Fan-out, beside other servers in the same run. `fixed`: the same rate of single events for\n"
-    "all, 100,000 deliveries a second; ours and Mercure's join what comes close together (*events/write*): at 1,000\n"
-    "events a second to 100 readers ours wait up to 10 ms for each other, from 1,000 readers on it is near one a write,\n"
-    "and like is compared with like. `closed`: as fast as the publisher is answered. `burst`: 400 events a second; ours\n"
-    "get ten to a request. Ours has parsed, checked and fsynced each event before it is delivered; the others keep it in\n"
-    "memory. Mercure is its hub (Go, 0.16.0) in one process on one CPU, handed its updates without the form and the JWT\n"
-    "of its own publishing.",
+    "fanout": "Fan-out, beside other servers in the same run. `fixed`: the same rate of single events for all, 100,000\n"
+    "deliveries a second; ours and Mercure's join what comes close together (*events/write*): at 1,000 events a\n"
+    "second to 100 readers ours wait up to 10 ms for each other; from 1,000 readers on it is near one a write,\n"
+    "and like is compared with like. `closed`: as fast as the publisher is answered. `burst`: 400 events a\n"
+    "second; ours get ten to a request. Ours has parsed, checked and fsynced each event before it is delivered;\n"
+    "the others keep it in memory. Mercure is its hub (Go, 0.16.0) in one process on one CPU, handed its updates\n"
+    "without the form and the JWT of its own publishing.",
     "latency": "From publish to delivery, 20 events a second, to any reader and to the last one of all.",
     "connect": "Connecting, and what an idle reader takes.",
     "storm": "All readers come back at once after a restart, each with a cursor somewhere in the last 10,000 events.",
