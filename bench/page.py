@@ -44,8 +44,8 @@ COLUMNS = {
 
 TEXT = {
     "fanout": "Fan-out, beside other servers in the same run. `fixed`: the same rate of single events for all,\n"
-    "100,000 deliveries a second; ours and Mercure's join what comes close together (*events/write*): at 1,000 events a\n"
-    "second to 100 readers ours wait up to 10 ms for each other; from 1,000 readers on it is near one a write,\n"
+    "100,000 deliveries a second; ours and Mercure's join what comes close together (*events/write*): at 1,000 events\n"
+    "a second to 100 readers ours wait up to 10 ms for each other; from 1,000 readers on it is near one a write,\n"
     "and like is compared with like. `closed`: as fast as the publisher is answered. `burst`: 400 events a\n"
     "second; ours get ten to a request. Ours has parsed, checked and fsynced each event before it is delivered;\n"
     "the others keep it in memory. Mercure is its hub (Go, 0.16.0) in one process on one CPU, handed its updates\n"
