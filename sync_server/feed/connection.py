@@ -121,7 +121,7 @@ class UvicornConnection(AsgiConnection):
 
     def write(self, chunk: Chunk) -> Blocked | None:
         # The transport is asked, and nobody else: of thousands of readers each object that is looked at is one that
-        # has left the processor's caches since the last event. uvicorn's own are five more of them.
+        # has left the processor's caches since the last event. uvicorn's own would be more of them.
         transport = self._transport
         if transport.get_write_buffer_size() or transport.is_closing():
             return self._write_carefully(chunk)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sync_server.log.base import LogUnavailable
-from sync_server.log.sqlite_connection import Connection
+from sync_server.log.sqlite_connection import Connection, _connect
 
 
 @pytest.fixture
@@ -118,3 +118,20 @@ async def test_a_thread_that_cannot_be_begun_is_tried_again(
             await connection.run(lambda _: None)
     async with asyncio.timeout(10):
         assert await connection.run(lambda db: db.execute("SELECT 1").fetchone()) == (1,)
+
+
+async def test_a_file_that_is_gone_as_soon_as_it_is_opened_is_not_written_to(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is acknowledged in a file without a name is lost with the process."""
+
+    def connect_and_lose(path: Path) -> sqlite3.Connection:
+        db = _connect(path)
+        for file in tmp_path.glob("log.db*"):
+            file.unlink()
+        return db
+
+    monkeypatch.setattr("sync_server.log.sqlite_connection._connect", connect_and_lose)
+    for _ in range(2):
+        with pytest.raises(LogUnavailable, match="deleted or replaced"):
+            await connection.run(lambda db: db.execute("CREATE TABLE t (x)").fetchall())
