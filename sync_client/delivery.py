@@ -172,7 +172,10 @@ class Delivery:
         if self._resyncs.is_news:
             return True  # it came while the page was read, and what is behind it is held until they know
         # Iterators that come while this page is out get the next one.
-        more = await self._deliver(page, self._subscriptions.open())
+        readers = self._subscriptions.open()
+        if not (self._handlers or readers):
+            return False  # the last one was left while the page was read: it waits for the next
+        more = await self._deliver(page, readers)
         await self._flush_marks(force=True)
         return more
 

@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from sync_client import ClientError, Event, Transaction
 from sync_client.delivery import PAGE
-from sync_client.records import Mark
+from sync_client.records import Mark, Record
 from sync_client.subscriptions import Events, Subscriptions
 from tests.client.deliveries import Life, arrival, life, n_of, numbers
 from tests.streams import eventually
@@ -79,6 +80,23 @@ async def test_what_an_iterator_left_is_booked_all_the_same(path: Path) -> None:
         await it.idle()
         assert await it.value("count") == 10
     assert booked == list(range(1, 11))
+
+
+async def test_what_nobody_was_there_for_any_more_waits_for_the_next_iterator(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(path) as it:
+        left, read = it.events(), it.keeper.cache.waiting
+
+        def left_while_reading(**wanted: int) -> Sequence[Record]:
+            left.close()
+            return read(**wanted)
+
+        monkeypatch.setattr(it.keeper.cache, "waiting", left_while_reading)
+        await it.arrive(*map(arrival, range(1, 4)))
+        await it.delivery.idle.wait()
+        assert it.counts.delivered == 0
+        assert await take(it.events(), 3) == [1, 2, 3]
 
 
 # -- beside plain handlers --------------------------------------------------------------------------------
