@@ -93,14 +93,15 @@ def section(name: str) -> str:
 
 def main() -> None:
     """Write the page."""
-    machine = json.loads((RESULTS / "fanout.json").read_text(encoding="utf-8"))["machine"]
+    fanout = json.loads((RESULTS / "fanout.json").read_text(encoding="utf-8"))
+    machine = fanout["machine"]
     cpus = f"{machine['cpus']} CPUs ({machine['cpu']})"
     head = (
         "# Performance\n\n"
         "Written by `python -m bench.page` from `bench/results/*.json`; how it is measured, and what the columns\n"
         f"mean, is in [bench/README.md](../bench/README.md). Machine: {cpus}, shared with other work,\n"
         "so trust CPU per delivery and ratios of one run more than anything per second. The server has one core,\n"
-        "the generator the other.\n"
+        f"the generator the other. Python {fanout['versions']['python']}, {fanout['versions']['nginx']}.\n"
     )
     names = [name for name in COLUMNS if (RESULTS / f"{name}.json").exists()]
     PAGE.write_text("\n\n".join([head.rstrip(), goals.section(), *map(section, names)]) + "\n", encoding="utf-8")

@@ -82,7 +82,9 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of everything that has a part in the figures."""
-    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    # Which Python matters as much as its version: one that was built without profile-guided optimisation is slower.
+    python = f"{platform.python_version()} ({Path(sys.executable).resolve()})"
+    found = {"python": python, "sqlite": sqlite3.sqlite_version}
     for package in ("order-sync", "uvicorn", "uvloop", "httptools", "starlette", "pydantic", "pymongo"):
         found[package] = importlib.metadata.version(package)
     found["nginx"] = _first_line(["nginx", "-v"])

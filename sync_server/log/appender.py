@@ -65,45 +65,24 @@ class _Waiting:
 
 
 class _Lane:
-    """What waits for one tenant, the group that is being committed, and the clock of both.
+    """What waits for one tenant, and the group that is being committed."""
 
-    The lane answers in time by itself; the clock is for a store that hangs. One timer for all who wait: a timeout
-    around each of them cost as much as all the rest of an append. Deadlines come in the order of arrival.
-    """
+    __slots__ = ("group", "queue")
 
-    __slots__ = ("_loop", "_timer", "group", "now_s", "queue")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.now_s = loop.time
+    def __init__(self) -> None:
         self.queue: deque[_Waiting] = deque()
         self.group: list[_Waiting] = []
-        self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, waiting: _Waiting) -> None:
-        self.queue.append(waiting)
-        if self._timer is None:
-            self._arm(waiting)
-
-    def _arm(self, oldest: _Waiting) -> None:
-        self._timer = self._loop.call_at(oldest.deadline_s + GRACE_S, self._expire)
-
-    def _expire(self) -> None:
-        """Tell those whose time is over; the transaction goes on."""
-        self._timer = None
-        due_s = self.now_s() - GRACE_S
-        for waiting in (*self.group, *self.queue):
+    def expire(self, due_s: float) -> float | None:
+        """Tell those whose deadline was by *due_s*; the transaction goes on. The first deadline of the others."""
+        for waiting in (*self.group, *self.queue):  # in the order of arrival, which is that of deadlines
             if waiting.future.done():
                 continue
             if waiting.deadline_s > due_s:
-                self._arm(waiting)
-                return
+                return waiting.deadline_s
             error = OutcomeUnknown if waiting.taken else Unavailable
             _fail(waiting, error("The event log did not answer.", retry_after_s=RETRY_AFTER_S))
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        return None
 
 
 class Appender:
@@ -127,6 +106,7 @@ class Appender:
         self.wall_ms = wall_ms
         self._deadline_s = deadline_s
         self._lanes: dict[str, _Lane] = {}
+        self._clock: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
         self._closed = False
@@ -140,7 +120,9 @@ class Appender:
         loop = asyncio.get_running_loop()
         started = loop.time()
         waiting = _Waiting(write, loop.create_future(), started + self._deadline_s)
-        self._lane(tenant, loop).add(waiting)
+        self._lane(tenant, loop).queue.append(waiting)
+        if self._clock is None:
+            self._clock = loop.call_at(waiting.deadline_s + GRACE_S, self._expire)
         self._waiting_bytes += write.size_bytes
         try:
             answer: T = await waiting.future
@@ -152,11 +134,21 @@ class Appender:
     def _lane(self, tenant: str, loop: asyncio.AbstractEventLoop) -> "_Lane":
         lane = self._lanes.get(tenant)
         if lane is None:
-            lane = self._lanes[tenant] = _Lane(loop)
+            lane = self._lanes[tenant] = _Lane()
             task = loop.create_task(self._run(tenant, lane), name=f"appender-{tenant}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return lane
+
+    def _expire(self) -> None:
+        """Look after those that wait too long. The lanes answer in time by themselves; this is for a store that hangs.
+
+        One timer for all, left to run where nobody waits any more: it is made every six seconds, not for each append.
+        """
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() - GRACE_S
+        left = [deadline_s for lane in self._lanes.values() if (deadline_s := lane.expire(due_s)) is not None]
+        self._clock = loop.call_at(min(left) + GRACE_S, self._expire) if left else None
 
     async def aclose(self) -> None:
         """Accept nothing more and finish what waits; bounded by the deadline. Idempotent."""
@@ -167,12 +159,14 @@ class Appender:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE_S)
+        if self._clock is not None:
+            self._clock.cancel()
 
     async def _run(self, tenant: str, lane: "_Lane") -> None:
         """Commit group after group until the lane is empty; ends with it, so idle tenants cost nothing."""
         try:
             while lane.queue:
-                group = lane.group = _take_group(lane.queue, now=lane.now_s())
+                group = lane.group = _take_group(lane.queue, now=asyncio.get_running_loop().time())
                 try:
                     await self._commit(tenant, group)
                 except BaseException:  # cancelled: the time to finish is over
@@ -181,7 +175,6 @@ class Appender:
         finally:
             # Without an await since the loop saw the lane empty: nothing can have been added meanwhile.
             del self._lanes[tenant]
-            lane.close()
             for left in lane.queue:
                 _fail(left, Unavailable("The server is shutting down.", retry_after_s=RETRY_AFTER_S))
 

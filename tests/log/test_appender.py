@@ -9,6 +9,7 @@ from sync_core.domain.document import Ref
 from sync_core.problems import OutcomeUnknown, Unavailable, Unprocessable
 from sync_server.api.submission import Receipt
 from sync_server.log.appender import (
+    GRACE_S,
     MAX_GROUP_BYTES,
     MAX_GROUP_EVENTS,
     MAX_WAITING_BYTES,
@@ -251,6 +252,28 @@ async def test_a_store_that_hangs_leaves_the_outcome_unknown(store: Store, event
     found = [text_of(event) for event in await read_all(event_log)]
     assert found.count("hung") <= 1
     assert (found[0], found[-1]) == ("before", "after")
+
+
+@pytest.mark.alone
+async def test_each_tenant_is_told_in_its_time_that_a_store_hangs(store: Store, event_log: EventLog) -> None:
+    appender = make_appender(event_log, deadline_s=0.2)
+    now_s = asyncio.get_running_loop().time
+
+    async def told_after_s(tenant: str) -> float:
+        began_s = now_s()
+        with pytest.raises(OutcomeUnknown):
+            await appender.append(tenant, texts("hung"))
+        return now_s() - began_s
+
+    tenants, waiting = (TENANT, "another", "third"), []
+    for tenant in tenants:
+        await event_log.ensure(tenant)
+    async with store.hanging():
+        for tenant in tenants:
+            waiting.append(asyncio.create_task(told_after_s(tenant)))
+            await asyncio.sleep(0.5)
+        waited_s = await asyncio.gather(*waiting)
+    assert all(0.2 + GRACE_S <= told_s < 0.2 + GRACE_S + 0.4 for told_s in waited_s), waited_s
 
 
 async def test_aclose_finishes_what_waits(store: Store, appender: Appender, groups: Groups) -> None:
