@@ -87,21 +87,21 @@ def section(name: str) -> str:
     lines += ["| " + " | ".join(shown(row.get(column, "")) for column in columns) + " |" for row in result["table"]]
     load = result["machine"]["load_average"][0]
     measured = result["measured"][:16].replace("T", " ")
-    lines += ["", f"`{result['command']}`, {measured} UTC, load average before it {load}.", ""]
+    of = f"commit {result['versions']['commit']}, Python {result['versions']['python']}"
+    lines += ["", f"`{result['command']}`, {measured} UTC, {of}, load average before it {load}.", ""]
     return "\n".join([*lines, *(f"- {note}" for note in result["notes"])]).rstrip()
 
 
 def main() -> None:
     """Write the page."""
-    fanout = json.loads((RESULTS / "fanout.json").read_text(encoding="utf-8"))
-    machine = fanout["machine"]
+    machine = json.loads((RESULTS / "fanout.json").read_text(encoding="utf-8"))["machine"]
     cpus = f"{machine['cpus']} CPUs ({machine['cpu']})"
     head = (
         "# Performance\n\n"
         "Written by `python -m bench.page` from `bench/results/*.json`; how it is measured, and what the columns\n"
         f"mean, is in [bench/README.md](../bench/README.md). Machine: {cpus}, shared with other work,\n"
         "so trust CPU per delivery and ratios of one run more than anything per second. The server has one core,\n"
-        f"the generator the other. Python {fanout['versions']['python']}, {fanout['versions']['nginx']}.\n"
+        "the generator the other.\n"
     )
     names = [name for name in COLUMNS if (RESULTS / f"{name}.json").exists()]
     PAGE.write_text("\n\n".join([head.rstrip(), goals.section(), *map(section, names)]) + "\n", encoding="utf-8")
