@@ -29,8 +29,21 @@ class Scripted:
         self.answers = answers
         self.delay_s = delay_s
         self.heads: list[dict[bytes, bytes]] = []
+        self.answering: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.answering.add(task)
+        try:
+            await self._answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # a client that is closed while it connects leaves without having asked
+        finally:
+            writer.close()
+            self.answering.discard(task)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = [line.partition(b":") for line in head.split(b"\r\n")[1:] if line]
         self.heads.append({name.lower(): value.strip() for name, _, value in lines})
@@ -43,7 +56,6 @@ class Scripted:
             fields += [f"Location: {answer['location']}", "Content-Length: 0"]
         writer.write("\r\n".join(fields).encode() + b"\r\n\r\n" + base64.b64decode(answer.get("bytes") or ""))
         await writer.drain()
-        writer.close()
 
 
 @asynccontextmanager
@@ -53,6 +65,9 @@ async def scripted(server: Scripted) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/stream"
     finally:
         listening.close()
+        if server.answering:
+            await asyncio.wait(server.answering)
+        await asyncio.sleep(0)  # a transport ends in the turn after its writer was closed
 
 
 async def until(condition: Any) -> None:
