@@ -12,6 +12,7 @@ import pytest
 
 from sync_core.sse import SSEDecoder
 from sync_server.feed import framing
+from sync_server.feed.control import Goodbye
 from tests.feed.conftest import Start
 from tests.serving import Served, stage_change
 from tests.streams import CONTROL, DEADLINE_S, stream
@@ -91,10 +92,12 @@ async def test_an_event_is_compressed_once_for_all(start_sqlite: Start, monkeypa
 
 
 async def test_heartbeats_and_goodbyes_come_through(start_sqlite: Start) -> None:
-    feed = {"compression": True, "heartbeat_s": 0.1, "max_age_s": 1.0}
+    feed = {"compression": True, "heartbeat_s": 0.1}
     async with start_sqlite(feed=feed) as served, follower(served) as opened:
         await opened.until("heartbeat")
         await served.publish(stage_change(1))
+        await opened.until(1)
+        (await served.hub()).close_some(1.0, Goodbye.MAX_AGE, retry_ms=(100, 200))
         await opened.until("goodbye")
         assert len(opened.envelopes) == 1
 
