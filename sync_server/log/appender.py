@@ -199,7 +199,6 @@ class Appender:
                     if not member.future.done():  # its caller may have left, or been told that it takes too long
                         await self._commit(tenant, [member])
         else:
-            self._metrics.append_group_events.observe(len(committed.events))
             for waiting, result in zip(group, committed.results, strict=True):
                 if isinstance(result, Problem):
                     _fail(waiting, result)
@@ -210,6 +209,7 @@ class Appender:
                 self._on_commit(tenant, committed)
             except Exception:
                 log.exception("on_commit_failed", tenant=tenant)
+            self._metrics.append_group_events.observe(len(committed.events))
 
     async def _attempt(self, tenant: str, waiting: list[_Waiting]) -> Committed:
         """Commit a group, repeating what failed for the moment until its oldest member's time is over."""

@@ -38,10 +38,10 @@ _replace = BulkInsert("documents", columns=14, verb="REPLACE")
 
 def load_documents(db: sqlite3.Connection, tenant: str, refs: Iterable[Ref]) -> list[StoredDocument]:
     """Those of *refs* that exist."""
-    wanted = json.dumps(list(refs))
-    if wanted == "[]":
+    wanted = list(refs)
+    if not wanted:
         return []
-    (rows,) = db.execute(_LOAD, (wanted, tenant)).fetchone()
+    (rows,) = db.execute(_LOAD, (json.dumps(wanted), tenant)).fetchone()
     return [_document(row) for row in rows.split(ROW)] if rows is not None else []
 
 

@@ -114,14 +114,14 @@ def insert_outcomes(db: sqlite3.Connection, tenant: str, outcomes: dict[OutcomeK
 
 def read_outcomes(db: sqlite3.Connection, tenant: str, keys: Iterable[OutcomeKey]) -> dict[OutcomeKey, Outcome]:
     """Those of *keys* that are known."""
-    wanted = json.dumps([[key.principal, key.key] for key in keys])
-    if wanted == "[]":
+    wanted = [[key.principal, key.key] for key in keys]
+    if not wanted:
         return {}
     # CROSS JOIN: in this order. The planner would rather go through all outcomes than through the few keys.
     rows = db.execute(
         "SELECT o.principal, o.key, o.fingerprint, o.result, o.expires_ms FROM json_each(?) AS w"
         " CROSS JOIN outcomes AS o ON o.tenant = ? AND o.principal = json_extract(w.value, '$[0]')"
         " AND o.key = json_extract(w.value, '$[1]')",
-        (wanted, tenant),
+        (json.dumps(wanted), tenant),
     ).fetchall()
     return {OutcomeKey(*row[:2]): Outcome(*row[2:]) for row in rows}
