@@ -11,6 +11,7 @@ Each figure is a difference, so that what the process needs anyway is in none of
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ EVENTS_PER_S = 20.0
 BATCH, BATCHES_PER_S = 100, 100.0
 SINGLE_EVENTS_PER_S = 200.0
 TENANTS = 1000
+ARRIVE_AT_ONCE = 250
+"""Of readers who bring a tenant each: on MongoDB a log is made for each, and who waits two seconds is sent away."""
 COMMITS_PER_S, COMMITS_AT_ONCE = 2000, 20
 SETTLE_S = 2.0
 TENANTS_SETTLE_S = 10.0
@@ -166,12 +169,19 @@ def _idle(home: Path, log: Store, window_s: float) -> dict[str, float]:
 def _tenants(home: Path, log: Store, window_s: float) -> dict[str, float]:
     taken = {}
     for tenants in (1, TENANTS):
-        lines, place = home / f"readers-{tenants}", home / str(tenants)
+        place = home / str(tenants)
         place.mkdir()
-        shown = [token(f"reader-{n}", "everybody", tenant=f"t{n % tenants}") for n in range(TENANTS)]
-        lines.write_text("".join(f" Authorization: Bearer {text}\n" for text in shown))
-        with sync_server(place, log, config=TENANCY) as target, readers(target, TENANTS, lines=lines, i=1) as crowd:
-            crowd.wait_for("CONNECTED")
+        with ExitStack() as running:
+            target = running.enter_context(sync_server(place, log, config=TENANCY))
+            for begin in range(0, TENANTS, ARRIVE_AT_ONCE):
+                shown = [
+                    token(f"reader-{n}", "everybody", tenant=f"t{n % tenants}")
+                    for n in range(begin, begin + ARRIVE_AT_ONCE)
+                ]
+                lines = place / f"readers-{begin}"
+                lines.write_text("".join(f" Authorization: Bearer {text}\n" for text in shown))
+                crowd = running.enter_context(readers(target, ARRIVE_AT_ONCE, lines=lines, i=1))
+                crowd.wait_for("CONNECTED")
             time.sleep(TENANTS_SETTLE_S)
             taken[tenants] = _rests(target, window_s)
     (one_kb, one_share), (all_kb, all_share) = taken[1], taken[TENANTS]

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from e2e.test_kills import config_for
-from tests.mongod import HOST, Node, ReplicaSet, find_mongod
+from tests.mongod import HOST, Node, ReplicaSet
+from tests.mongod_binary import find_mongod
 from tests.servers import SyncServer
 from tests.streams import Stream, eventually, stream
 

@@ -124,11 +124,25 @@ def watch(
     if order:
         chosen["orderID"] = order
     if types:
-        chosen["eventTypes"] = [name.strip() for name in types.split(",")]
+        names = chosen["eventTypes"] = [name.strip() for name in types.split(",")]
+        _tell_of_unknown(names)
     client = SyncClient(
         url, token=token, client_name="sync-client", filter=chosen, cache=False, start=start, transport=transport
     )
     _run(show_events(client, count=count))
+
+
+def _tell_of_unknown(types: list[str]) -> None:
+    """A misspelt name would be waited for in silence."""
+    from difflib import get_close_matches
+
+    from sync_core.domain.catalog import REGISTRY  # only here: it brings the domain along
+
+    known = [event_type.name for event_type in REGISTRY]
+    for name in (name for name in types if name and name not in known):
+        meant = "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, n=1))
+        text = f"{name} is no event type of order-sync{meant}. It is waited for, as the server may have its own."
+        err.print(f"sync-client: {text}", markup=False)
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP protocol, with bounds on what comes before a request: its head.
+"""uvicorn's HTTP protocol, with bounds on what comes around a request's body: its head, and its trailers.
 
 uvicorn takes heads of any size and for any time: 60 MB of header lines cost a gigabyte, and connections that
-never finish one are held for ever.
+never finish one are held for ever. What follows a chunked body it adds to the headers, as if it were from the head:
+there a proxy's own, such as X-Forwarded-For, could come from anybody.
 """
 
 import asyncio
@@ -23,11 +24,14 @@ _TOO_LARGE = (
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses a head above MAX_HEAD_BYTES, and cuts a connection that does not finish one in time."""
+    """Refuses a head above MAX_HEAD_BYTES, and cuts a connection that does not finish one in time.
+
+    Trailers are nobody's: they are left out, and cut off above the same bound.
+    """
 
     # Not in the instance's dict: uvicorn's 28 attributes share their keys among all connections up to 30, and beyond
     # that each connection has a table of its own, of 1.3 kB.
-    __slots__ = ("_head_bytes", "_head_timer", "_message_ended")
+    __slots__ = ("_advanced", "_head_bytes", "_head_timer", "_message_ended", "_stray_bytes")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,6 +41,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """While a head is awaited that did not come in one piece, as nearly all do."""
         self._message_ended = False
         """Whether what was read last held the end of a request: what of it is the next one's head is not known."""
+        self._advanced = False
+        """Whether what was read last held the end of a head, or of a request, or some of a body."""
+        self._stray_bytes = 0
+        """What has come since then, after a head: a chunk's extensions, or trailers."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -47,11 +55,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._message_ended = False
+        self._message_ended = self._advanced = False
         super().data_received(data)
         if self._head_bytes is not None:
             self._count_head(0 if self._message_ended else len(data))
-        elif self._head_timer is None and self.timeout_keep_alive_task is None and self._is_idle:
+            return
+        self._stray_bytes = 0 if self._advanced else self._stray_bytes + len(data)
+        if self._stray_bytes > MAX_HEAD_BYTES:
+            self.transport.close()
+        if self._head_timer is None and self.timeout_keep_alive_task is None and self._is_idle:
             # An empty line, or what is left of a body that nobody waits for: uvicorn ended its own patience for it.
             self._await_head()
 
@@ -80,10 +92,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end_head()
+        self._advanced = True
+        self.scope["headers"] = self.headers.copy()  # to uvicorn's own it adds trailers
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._advanced = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._message_ended = True
+        self._message_ended = self._advanced = True
         super().on_message_complete()
 
     def _await_head(self) -> None:

@@ -22,7 +22,8 @@ from hypothesis import settings
 from playwright.async_api import Browser, async_playwright
 from pymongo import MongoClient
 
-from tests.mongod import External, ReplicaSet, unavailable_reason
+from tests.mongod import External, ReplicaSet
+from tests.mongod_binary import unavailable_reason
 
 
 def _alias_httpx() -> None:

@@ -163,6 +163,19 @@ async def test_watch_says_once_that_it_reconnects_and_why_and_when_it_is_back(sh
         assert await watch.err.read() == b""
 
 
+async def test_watch_says_which_type_it_does_not_know_and_waits_for_it_all_the_same(shop: Shop) -> None:
+    async with watching(shop.proxy.url, "--types", "stage_chang,payment_update,own", "--count", "1") as watch:
+        assert await watch.told() == (
+            "sync-client: stage_chang is no event type of order-sync (did you mean stage_change?). "
+            "It is waited for, as the server may have its own.\n"
+        )
+        assert "own is no event type of order-sync. It is waited for" in await watch.told()
+        await eventually(lambda: shop.proxy.open_streams)
+        watch.process.terminate()
+        assert await asyncio.wait_for(watch.process.wait(), 20) == 0
+        assert await watch.err.read() == b""
+
+
 async def test_watch_ends_when_nobody_reads_its_lines_any_more(shop: Shop) -> None:
     async with watching(shop.proxy.url) as watch:
         await eventually(lambda: shop.proxy.open_streams)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from pymongo import ASCENDING, ReadPreference, ReturnDocument
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -142,15 +142,22 @@ class MongoLog:
         async with answering():
             head = await self._db["heads"].find_one({"_id": tenant})
             if head is None:
-                with suppress(OperationFailure):  # 11000: somebody else made it
-                    await self._db["heads"].insert_one(
-                        {"_id": tenant, "tenant": tenant, "epoch": self._new_epoch(), "seq": 0, "floor": 0,
-                         "time_ms": 0, "groups": 0}
-                    )  # fmt: skip
-                head = await self._db["heads"].find_one({"_id": tenant})
+                head = await self._make_head(tenant)
         if head is None:
             raise LogUnavailable(f"The log of tenant {tenant!r} could not be made.")
         return bounds_of(head)
+
+    async def _make_head(self, tenant: str) -> dict[str, Any] | None:
+        """The head of *tenant*, made by us or, meanwhile, by somebody else."""
+        head: dict[str, Any] | None = {
+            "_id": tenant, "tenant": tenant, "epoch": self._new_epoch(), "seq": 0, "floor": 0,
+            "time_ms": 0, "groups": 0,
+        }  # fmt: skip
+        try:
+            await self._db["heads"].insert_one(head)
+        except DuplicateKeyError:
+            head = await self._db["heads"].find_one({"_id": tenant})
+        return head
 
     async def bounds(self, tenants: Collection[str]) -> dict[str, Bounds]:
         await self._ready()

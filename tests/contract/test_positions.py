@@ -241,9 +241,7 @@ async def test_near_is_fast_among_ten_thousand(store: PositionStore) -> None:
     city = [Place(f"v{n}", 35.5 + rng.gauss(0, 0.1), 33.9 + rng.gauss(0, 0.1), NOW_MS) for n in range(10_000)]
     for begin in range(0, len(city), 1000):
         await put(store, *city[begin : begin + 1000])
-    asked = [
-        (35.5 + rng.gauss(0, 0.1), 33.9 + rng.gauss(0, 0.1), rng.choice([500, 5000, 50_000])) for _ in range(100)
-    ]
+    asked = [(35.5 + rng.gauss(0, 0.1), 33.9 + rng.gauss(0, 0.1), rng.choice([500, 5000, 50_000])) for _ in range(100)]
     best_ms = [math.inf] * len(asked)
     for _ in range(5):
         for n, (lon, lat, within_m) in enumerate(asked):

@@ -16,7 +16,8 @@ from sync_server.log.open import new_epoch
 from sync_server.log.sqlite import SQLiteLog
 from tests.fixtures import MongoDatabase, missing
 from tests.log.writes import TENANT
-from tests.mongod import External, ReplicaSet, unavailable_reason
+from tests.mongod import External, ReplicaSet
+from tests.mongod_binary import unavailable_reason
 from tests.rounds import rounds as rounds
 
 OpenMongo = Callable[..., Awaitable[MongoLog]]
