@@ -58,7 +58,8 @@ TEXT = {
     "workers": "Two processes beside one. *scaling* is 2 x CPU of one / CPU of two for the same deliveries: with the\n"
     "generator on one of two CPUs, two processes cannot show their whole speed here.",
     "compression": "Shared gzip (one compressor a channel, the same bytes for all its readers) beside none.",
-    "publish": "Publishing through HTTP, answered when durable.",
+    "publish": "Publishing through HTTP, answered when durable. How long an answer takes at most is the machine's as\n"
+    "much as ours: for batches of 100 on MongoDB earlier runs, at busier hours, had a p99 of 31 to 42 ms.",
     "commands": "Commands through HTTP with 32 callers, answered when durable.",
     "devices": "Broadcast to the sockets of cashier devices.",
     "near": "The nearest of 10,000 vehicles, asked for through HTTP, one request after the other.",
