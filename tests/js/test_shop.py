@@ -114,6 +114,7 @@ async def test_a_refused_change_reverts_and_says_why(
     await post(api, "/orders", orderID="late", items=[ITEM])
     tab = await open_board(context, shop)
     await context.set_offline(True)
+    await tab.until("client.state !== 'connected' && !client.health.isOnline")
     await post(api, "/orders/late/stage", newStage="cancelled")
     await tab.page.evaluate("void client.send('orders.changeStage', { orderID: 'late', newStage: 'in_progress' })")
     assert await tab.get("replica.get('orders', 'late').stage") == "in_progress"
