@@ -57,8 +57,8 @@ LATENCY_WHY = (
     "the way from the first reader to the last is shorter than nchan's; before it come 2.5 ms of reading, checking, a "
     "thread, and 0.7 ms for the commit and its fsync, on a processor whose caches forgot all of it in the 50 ms "
     "since the last event (the same code takes a tenth of that without the pause). nchan answers from memory. Tried: "
-    "past the transport with `write`, and all readers before the publisher has its answer: 0.3 ms less at p50, 1.8 at "
-    "p99, and the answer 10 ms later, with 10,000 readers 80, and the next commit after it: not worth it."
+    "past the transport with `write`, and all readers before the publisher has its answer: 0.2 to 0.3 ms less at p50 "
+    "(ADR 2), and the answer after the last write, which is reckoned to be 80 ms with 10,000 readers: not worth it."
 )
 
 
